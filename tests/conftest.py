@@ -1,0 +1,26 @@
+"""Shared by all tests: no setting of the machine that runs them reaches the code under test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfy_worker.config import VARIABLES
+
+RECORDINGS = Path(__file__).parent / "recordings"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`-n`), tests that share started workers stay in one of them."""
+    for item in items:
+        for folder in ("contract/runpod", "e2e"):
+            if f"tests/{folder}/" in item.path.as_posix():
+                item.add_marker(pytest.mark.xdist_group(folder))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*(variable.name for variable in VARIABLES), *(n for n in os.environ if n.startswith("RUNPOD_"))]:
+        monkeypatch.delenv(name, raising=False)
