@@ -1,0 +1,67 @@
+"""Input files in ComfyUI's input folder: handed over side by side, shared by jobs of the same content, removed when the
+last of these jobs is over."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+
+from comfy_worker.comfyui.client import ComfyUIClient
+from comfy_worker.comfyui.folders import Folders
+from comfy_worker.errors import ComfyUIUnavailable, InputUploadFailed
+from comfy_worker.inputs import InputFile
+
+
+class Staging:
+    def __init__(self, client: ComfyUIClient, folders: Folders | None, transfers: Executor) -> None:
+        self._client = client
+        self._folders = folders
+        self._transfers = transfers
+        self._users: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def upload(self, files: Iterable[InputFile | str], staged: dict[str, str]) -> None:
+        """Upload each file as soon as there is one, and note in `staged` under which name; they stay until `release`.
+
+        A text in place of a file says what is wrong with it. Raises InputUploadFailed, with every failed file in
+        `details`.
+        """
+        uploads: list[Future[str | None]] = []
+        problems: list[str] = []
+        for file in files:
+            if isinstance(file, str):
+                problems.append(file)
+                continue
+            with self._lock:
+                self._users[file.staged_name] += 1
+            staged[file.name] = file.staged_name
+            uploads.append(self._transfers.submit(self._upload, file))
+        problems += [problem for upload in uploads if (problem := upload.result())]
+        if problems:
+            raise InputUploadFailed(problems)
+
+    def release(self, staged_names: Iterable[str]) -> None:
+        """Counterpart of `upload`, to be called also when that failed."""
+        with self._lock:
+            for name in staged_names:
+                self._users[name] -= 1
+                if self._users[name] <= 0:
+                    del self._users[name]
+                    self._remove(name)
+
+    def _upload(self, file: InputFile) -> str | None:
+        """-> what went wrong, or None."""
+        try:
+            self._client.upload(file.staged_name, file.content, file.media_type)
+        except ComfyUIUnavailable as error:
+            return f"{file.label}: {error.details[0] if error.details else error.message}"
+        except ValueError as error:
+            return f"{file.label}: {error}"
+        return None
+
+    def _remove(self, staged_name: str) -> None:
+        if self._folders is not None:
+            subfolder, _, filename = staged_name.rpartition("/")
+            self._folders.remove("input", subfolder, filename)
