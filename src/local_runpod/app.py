@@ -1,0 +1,122 @@
+"""The web application: both APIs, who may call them, and the form of their errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from .access import check_key
+from .documentation import DESCRIPTION
+from .exchange import RawJsonResponse
+from .live import LiveEndpoint
+from .local_api import LocalApi
+from .problems import Problem, bad_request, endpoint_not_found
+from .public_api import PublicApi
+from .worker_api import WorkerApi
+
+log = logging.getLogger(__name__)
+
+_ENDPOINT = "/v2/{endpoint_id}"
+EndpointId = Annotated[str, Path(description="LOCAL_RUNPOD_ENDPOINT_ID", examples=["local"])]
+# The SDK asks for work again at once after an error, for ever.
+_REFUSED_TAKE_DELAY_S = 1.0
+
+
+def create_app(live: LiveEndpoint) -> FastAPI:
+    """The application that serves one endpoint."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with live.running():
+            yield
+
+    app = FastAPI(title="RunPod endpoint, local", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    settings = live.settings
+
+    # Coroutines all of them: FastAPI runs plain functions on threads, which costs each request two hand-overs.
+    async def client(request: Request) -> None:
+        check_key(request.headers.get("authorization"), settings.client_keys)
+
+    async def known(endpoint_id: EndpointId) -> None:
+        if endpoint_id != settings.endpoint_id:
+            raise endpoint_not_found()
+
+    public = PublicApi(live).router()
+    app.include_router(public, tags=["short paths"], dependencies=[Depends(client)])
+    app.include_router(public, prefix=_ENDPOINT, tags=["as on RunPod"], dependencies=[Depends(client), Depends(known)])
+    app.include_router(WorkerApi(live).router(), prefix=_ENDPOINT, dependencies=[Depends(_worker_guard(live))])
+    app.include_router(LocalApi(live).router(), dependencies=[Depends(_worker_key(live))])
+    app.include_router(_liveness())
+    _describe_errors(app)
+    return app
+
+
+def _worker_key(live: LiveEndpoint) -> Callable[[Request], Awaitable[None]]:
+    keys = [live.settings.worker_key] if live.settings.worker_key else []
+
+    async def check(request: Request) -> None:
+        check_key(request.headers.get("authorization"), keys)
+
+    return check
+
+
+def _worker_guard(live: LiveEndpoint) -> Callable[[Request, str], Awaitable[None]]:
+    check = _worker_key(live)
+
+    async def guard(request: Request, endpoint_id: EndpointId) -> None:
+        try:
+            await check(request)
+            if endpoint_id != live.settings.endpoint_id:
+                raise endpoint_not_found()
+        except Problem:
+            if "/job-take" in request.url.path:
+                await asyncio.sleep(_REFUSED_TAKE_DELAY_S)
+            raise
+
+    return guard
+
+
+def _liveness() -> APIRouter:
+    router = APIRouter(tags=["local"])
+
+    @router.get("/ping", summary="Is the endpoint up?")
+    async def ping() -> Response:
+        return RawJsonResponse([b'{"status":"ok"}'])
+
+    return router
+
+
+def _describe_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return RawJsonResponse([error.body()], error.status)
+
+    @app.exception_handler(HTTPException)
+    async def routing(_: Request, error: HTTPException) -> Response:
+        problem = Problem(HTTPStatus(error.status_code), error.detail.lower())
+        return RawJsonResponse([problem.body()], problem.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def parameter(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        problem = bad_request(f"bad request: {first['loc'][-1]}: {first['msg']}")
+        return RawJsonResponse([problem.body()], problem.status)
+
+    @app.exception_handler(ClientDisconnect)
+    async def hung_up(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> Response:
+        """Starlette logs the traceback as well; the client gets no internals."""
+        return RawJsonResponse([Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error").body()], 500)

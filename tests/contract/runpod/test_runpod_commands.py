@@ -1,0 +1,140 @@
+"""`python -m local_runpod`, `serve` and `once` as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runpod_stage import HANDLERS, until
+
+PYTHON = sys.executable
+
+
+class Command:
+    """One run of the command, its output collected as it comes."""
+
+    def __init__(self, *arguments: str, home: Path) -> None:
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("RUNPOD", "LOCAL_RUNPOD"))
+        }
+        self.process = subprocess.Popen(
+            [PYTHON, "-m", "local_runpod", *arguments],
+            env={**environment, "HOME": str(home), "LOCAL_RUNPOD_POLL_HOLD_S": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGINT)
+        self.exit_code()
+
+    def exit_code(self, seconds: float = 40) -> int:
+        code = self.process.wait(seconds)
+        self._reader.join(5)
+        assert not self._reader.is_alive(), "a child process outlived the command"
+        return code
+
+    def says(self, pattern: str, seconds: float = 40) -> str:
+        return until(lambda: re.search(pattern, self.output), seconds, f"{pattern} in:\n{self.output}").group(1)
+
+    def _read(self) -> None:
+        with self.process.stdout as output:  # type: ignore[union-attr]
+            for line in output:
+                self.output += line
+
+
+def worker(handler: str) -> list[str]:
+    return ["--worker", f"{PYTHON} {HANDLERS / handler}.py"]
+
+
+def post(url: str, body: Any) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Command]]:
+    """All at once; they spend their time in starts and pauses."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "good.json").write_text('{"input": {"n": 1}}')
+    once = ["once", *worker("write_files"), "--output", str(folder / "out"), "--request"]
+    plan = {
+        "serve": ["--port", "0", "serve", *worker("return_refresh_worker"), "--workers", "1"],
+        "once": [*once, str(folder / "good.json")],
+    }
+    with ExitStack() as stack:
+        started = {name: stack.enter_context(Command(*arguments, home=folder)) for name, arguments in plan.items()}
+        yield started
+
+
+def test_once_writes_the_files_and_sums_up(commands: dict[str, Command]) -> None:
+    once = commands["once"]
+    assert once.exit_code() == 0, once.output
+    path = Path(once.says(r"\n  (/.*/out/a\.png)  7 B\n"))
+    assert path.read_bytes() == b"picture"
+    assert re.search(r"\nCOMPLETED  sync-.*\n  waited \d+ ms, ran \d+ ms on local-worker-1\n", once.output)
+    assert "\n  a warning\n" in once.output
+    assert "local-worker-1 | " in once.output
+
+
+def test_serve_replaces_a_stopped_worker_and_ends_in_order(commands: dict[str, Command]) -> None:
+    serve = commands["serve"]
+    url = serve.says(r"curl -X POST (http://127\.0\.0\.1:\d+/runsync) -H \"Content-Type: application/json\" -d ")
+    first = post(url, {"input": {"n": 1}})
+    second = post(url, {"input": {"n": 2}})
+    assert (first["status"], second["status"]) == ("COMPLETED", "COMPLETED")
+    assert first["output"]["pid"] != second["output"]["pid"], "the handler asked for a fresh worker"
+    serve.process.send_signal(signal.SIGINT)
+    assert serve.exit_code() == 0
+    assert "stopping: jobs in hand are finished first" in serve.output
+    for pid in (first["output"]["pid"], second["output"]["pid"]):
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)
+
+
+def test_serve_ends_when_comfyui_does(tmp_path: Path) -> None:
+    # The worker ignores SIGTERM for as long as it imports the SDK; a short sleep is not one.
+    with Command("serve", "--port", "0", "--worker", "sleep 60", "--comfyui", "sh -c 'exit 3'", home=tmp_path) as serve:
+        assert serve.exit_code() == 1
+        assert "failed: comfyui has ended with code 3" in serve.output
+
+
+def test_what_cannot_be_started_is_said(tmp_path: Path) -> None:
+    with Command("serve", "--port", "0", "--worker", "/no/such/program", home=tmp_path) as serve:
+        assert serve.exit_code() == 1
+        assert "failed: cannot start local-worker-1 (/no/such/program)" in serve.output
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with Command("--port", port, home=tmp_path) as endpoint:
+            assert endpoint.exit_code() == 1
+            assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in endpoint.output
+
+
+def test_the_endpoint_alone(tmp_path: Path) -> None:
+    with Command("--port", "0", home=tmp_path) as endpoint:
+        url = endpoint.says(r"RunPod endpoint `local` on (http://\S+) ")
+        assert post(f"{url}/run", {"input": 1})["status"] == "IN_QUEUE"
+        endpoint.process.send_signal(signal.SIGINT)
+        assert endpoint.exit_code() == 0
