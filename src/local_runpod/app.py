@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from .live import LiveEndpoint
 from .local_api import LocalApi
 from .problems import Problem, bad_request, endpoint_not_found
 from .public_api import PublicApi
+from .routes import Guard, Route, add_routes
 from .worker_api import WorkerApi
 
 log = logging.getLogger(__name__)
@@ -51,17 +52,17 @@ def create_app(live: LiveEndpoint) -> FastAPI:
         if endpoint_id != settings.endpoint_id:
             raise endpoint_not_found()
 
-    public = PublicApi(live).router()
-    app.include_router(public, tags=["short paths"], dependencies=[Depends(client)])
-    app.include_router(public, prefix=_ENDPOINT, tags=["as on RunPod"], dependencies=[Depends(client), Depends(known)])
-    app.include_router(WorkerApi(live).router(), prefix=_ENDPOINT, dependencies=[Depends(_worker_guard(live))])
-    app.include_router(LocalApi(live).router(), dependencies=[Depends(_worker_key(live))])
-    app.include_router(_liveness())
+    public, worker_key = PublicApi(live).routes(), _worker_key(live)
+    add_routes(app, public, tag="short paths", guards=[client])
+    add_routes(app, public, tag="as on RunPod", guards=[client, known], prefix=_ENDPOINT)
+    add_routes(app, WorkerApi(live).routes(), tag="worker API", guards=[_worker_guard(live)], prefix=_ENDPOINT)
+    add_routes(app, LocalApi(live).routes(), tag="local", guards=[worker_key], prefix="/local")
+    add_routes(app, [Route("GET", "/ping", _ping, {"summary": "Is the endpoint up?"})], tag="local", guards=[])
     _describe_errors(app)
     return app
 
 
-def _worker_key(live: LiveEndpoint) -> Callable[[Request], Awaitable[None]]:
+def _worker_key(live: LiveEndpoint) -> Guard:
     keys = [live.settings.worker_key] if live.settings.worker_key else []
 
     async def check(request: Request) -> None:
@@ -70,7 +71,7 @@ def _worker_key(live: LiveEndpoint) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-def _worker_guard(live: LiveEndpoint) -> Callable[[Request, str], Awaitable[None]]:
+def _worker_guard(live: LiveEndpoint) -> Guard:
     check = _worker_key(live)
 
     async def guard(request: Request, endpoint_id: EndpointId) -> None:
@@ -86,14 +87,8 @@ def _worker_guard(live: LiveEndpoint) -> Callable[[Request, str], Awaitable[None
     return guard
 
 
-def _liveness() -> APIRouter:
-    router = APIRouter(tags=["local"])
-
-    @router.get("/ping", summary="Is the endpoint up?")
-    async def ping() -> Response:
-        return RawJsonResponse([b'{"status":"ok"}'])
-
-    return router
+async def _ping() -> Response:
+    return RawJsonResponse([b'{"status":"ok"}'])
 
 
 def _describe_errors(app: FastAPI) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from .exchange import RawJsonResponse
 from .jobs import dumps
 from .live import LiveEndpoint
+from .routes import Route
 
 
 class LocalApi:
@@ -18,15 +16,12 @@ class LocalApi:
     def __init__(self, live: LiveEndpoint) -> None:
         self._fleet = live.endpoint.fleet
 
-    def router(self) -> APIRouter:
-        router = APIRouter(prefix="/local", tags=["local"])
-
-        def add(path: str, route: Any, method: str, summary: str) -> None:
-            router.add_api_route(path, route, methods=[method], summary=summary)
-
-        add("/workers", self.workers, "GET", "The workers seen, and whether they get jobs")
-        add("/workers/{name}/retire", self.retire, "POST", "Give a worker no more jobs until it is restarted")
-        return router
+    def routes(self) -> list[Route]:
+        about_retire = "Give a worker no more jobs until it is restarted"
+        return [
+            Route("GET", "/workers", self.workers, {"summary": "The workers seen, and whether they get jobs"}),
+            Route("POST", "/workers/{name}/retire", self.retire, {"summary": about_retire}),
+        ]
 
     async def workers(self) -> Response:
         seen = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
 from . import documentation as docs
@@ -13,6 +14,7 @@ from .job_table import ASYNC_LIMIT, SYNC_LIMIT
 from .jobs import Job, dumps, json_array, json_object
 from .live import LiveEndpoint
 from .polling import hang_up
+from .routes import Handler, Route
 from .submission import read_submission
 
 # The documented range of `wait` on /runsync; on /status-sync the JS SDK clamps to 90 s.
@@ -31,31 +33,19 @@ class PublicApi:
         self._live = live
         self._endpoint = live.endpoint
 
-    def router(self) -> APIRouter:
-        router = APIRouter()
-
-        def add(path: str, route: Any, methods: list[str], **documented: Any) -> None:
-            for method in methods:
-                router.add_api_route(
-                    path,
-                    route,
-                    methods=[method],
-                    # One entry per path in the documentation: POST where GET works too is for old clients.
-                    include_in_schema=method == methods[0],
-                    **documented,
-                )
-
-        add("/run", self.run, ["POST"], **docs.RUN)
-        add("/runsync", self.runsync, ["POST"], **docs.RUNSYNC)
-        add("/status/{job_id}", self.status, ["GET", "POST"], **docs.STATUS)
-        add("/status-sync/{job_id}", self.status_sync, ["GET", "POST"], **docs.STATUS_SYNC)
-        add("/stream/{job_id}", self.stream, ["GET", "POST"], **docs.STREAM)
-        add("/cancel/{job_id}", self.cancel, ["POST"], **docs.CANCEL)
-        add("/retry/{job_id}", self.retry, ["POST"], **docs.RETRY)
-        add("/purge-queue", self.purge_queue, ["POST"], **docs.PURGE_QUEUE)
-        add("/requests", self.requests, ["GET"], **docs.REQUESTS)
-        add("/health", self.health, ["GET"], **docs.HEALTH)
-        return router
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", "/run", self.run, docs.RUN),
+            Route("POST", "/runsync", self.runsync, docs.RUNSYNC),
+            *_get_or_post("/status/{job_id}", self.status, docs.STATUS),
+            *_get_or_post("/status-sync/{job_id}", self.status_sync, docs.STATUS_SYNC),
+            *_get_or_post("/stream/{job_id}", self.stream, docs.STREAM),
+            Route("POST", "/cancel/{job_id}", self.cancel, docs.CANCEL),
+            Route("POST", "/retry/{job_id}", self.retry, docs.RETRY),
+            Route("POST", "/purge-queue", self.purge_queue, docs.PURGE_QUEUE),
+            Route("GET", "/requests", self.requests, docs.REQUESTS),
+            Route("GET", "/health", self.health, docs.HEALTH),
+        ]
 
     async def run(self, request: Request) -> Response:
         job = await self._submit(request, sync=False)
@@ -117,6 +107,11 @@ class PublicApi:
 
     def _document(self, job: Job) -> Response:
         return RawJsonResponse(self._endpoint.document(job))
+
+
+def _get_or_post(path: str, handler: Handler, documented: Mapping[str, Any]) -> list[Route]:
+    """Old clients send POST; the documentation shows GET alone."""
+    return [Route("GET", path, handler, documented), Route("POST", path, handler, {"include_in_schema": False})]
 
 
 def _state(job: Job) -> Response:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from .exchange import RawJsonResponse, aside, read_body
@@ -17,6 +16,7 @@ from .live import LiveEndpoint
 from .polling import hang_up
 from .problems import Problem, bad_request
 from .results import Progress, read_result
+from .routes import Route
 
 _BATCH_LIMIT = 1000
 
@@ -28,19 +28,20 @@ class WorkerApi:
         self._live = live
         self._fleet = live.endpoint.fleet
 
-    def router(self) -> APIRouter:
-        router = APIRouter(tags=["worker API"])
-
-        def add(path: str, route: Any, method: str, summary: str) -> None:
-            router.add_api_route(path, route, methods=[method], summary=summary)
-
-        add("/job-take/{worker}", self.take, "GET", "Take one job (long poll)")
-        add("/job-take-batch/{worker}", self.take_batch, "GET", "Take up to batch_size jobs (long poll)")
-        add("/job-stop/{worker}", self.stops, "GET", "Ids of jobs to stop (long poll)")
-        add("/job-done/{worker}/{job_id}", self.done, "POST", "Result or progress of a job")
-        add("/job-stream/{worker}/{job_id}", self.stream, "POST", "One chunk of a job's stream")
-        add("/ping/{worker}", self.ping, "GET", "Heartbeat with the ids of the jobs in hand")
-        return router
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/job-take/{worker}", self.take, {"summary": "Take one job (long poll)"}),
+            Route(
+                "GET",
+                "/job-take-batch/{worker}",
+                self.take_batch,
+                {"summary": "Take several jobs (long poll)"},
+            ),
+            Route("GET", "/job-stop/{worker}", self.stops, {"summary": "Ids of jobs to stop (long poll)"}),
+            Route("POST", "/job-done/{worker}/{job_id}", self.done, {"summary": "Result or progress of a job"}),
+            Route("POST", "/job-stream/{worker}/{job_id}", self.stream, {"summary": "One chunk of a job's stream"}),
+            Route("GET", "/ping/{worker}", self.ping, {"summary": "Heartbeat with the ids of the jobs in hand"}),
+        ]
 
     async def take(self, request: Request, worker: str) -> Response:
         ref, _ = _caller(request, worker)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +57,19 @@ def test_each_path_works_as_on_runpod_and_without_prefix(bare: RunningEndpoint, 
         assert answer.status_code == 200, (method, path, answer.text)
         assert answer.headers["content-type"] == "application/json"
     assert bare.http("GET", "/requests").json() == {"requests": [{"id": job_id, "status": "CANCELLED"}]}
+
+
+def test_the_first_requests_to_two_endpoints_at_once() -> None:
+    """Each is a process of its own for users; here, and in a notebook, they share one, and Python's warning filters."""
+    for _ in range(3):
+        with RunningEndpoint() as one, RunningEndpoint() as other, ThreadPoolExecutor(2) as threads:
+            both_ready = threading.Barrier(2)
+
+            def first_request(endpoint: RunningEndpoint, both_ready: threading.Barrier = both_ready) -> int:
+                both_ready.wait(10)
+                return endpoint.http("POST", "/run", json={"input": 1}).status_code
+
+            assert list(threads.map(first_request, (one, other))) == [200, 200]
 
 
 def test_errors_are_problem_json_with_a_numeric_status(bare: RunningEndpoint) -> None:
