@@ -29,6 +29,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 # Short, so that what takes RunPod half a minute takes seconds here. The SDK cannot ping more often than once a second.
 FAST = Settings(ping_interval_ms=300, lost_job_s=1.5, poll_hold_s=3.0, webhook_retry_s=0.1, webhook_timeout_s=0.5)
 WORKER_PING_MS = "1000"
+CLIENT_TIMEOUT_S = 20
 
 
 def until(condition: Callable[[], Any], seconds: float = 20, what: str = "") -> Any:
@@ -84,7 +85,7 @@ class RunningEndpoint:
             session = self._local.session = requests.Session()
             session.trust_env = False
             self._sessions.append(session)
-        return session.request(method, self.url + path, timeout=20, **more)
+        return session.request(method, self.url + path, timeout=CLIENT_TIMEOUT_S, **more)
 
     def run(self, input: Any, **more: Any) -> str:
         answer = self.http("POST", "/run", json={"input": input, **more})
