@@ -103,7 +103,7 @@ class Fleet:
         job = self._table.find(job_id)
         if not self._confirm_if_current(job, ref):
             log.info("%s: result of %s ignored, the job is %s", job_id, ref.name, job.status.value)
-            self.workers.release(ref.name, job_id)
+            self.workers.release(ref, job_id)
             return
         job.output, job.error = result.output, result.error
         self._end(job, Status.COMPLETED if result.error is None else Status.FAILED)
@@ -176,5 +176,5 @@ class Fleet:
 
     def _end(self, job: Job, status: Status) -> None:
         if job.attempt is not None:
-            self.workers.release(job.attempt.worker.name, job.id)
+            self.workers.release(job.attempt.worker, job.id)
         self._table.end(job, status)

@@ -120,9 +120,11 @@ class Workers:
         worker.stops_pending.pop(job_id, None)
         worker.stops_sent.pop(job_id, None)
 
-    def release(self, name: str, job_id: str) -> None:
-        worker = self._workers.get(name)
-        if worker is not None:
+    def release(self, ref: WorkerRef, job_id: str) -> None:
+        """The job is not with this worker any more. What an earlier process of the name says changes nothing: its
+        successor may have the job by now."""
+        worker = self._workers.get(ref.name)
+        if worker is not None and ref.start in ("", worker.start):
             worker.jobs.discard(job_id)
             worker.stops_pending.pop(job_id, None)
             worker.stops_sent.pop(job_id, None)

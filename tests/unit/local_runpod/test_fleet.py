@@ -92,6 +92,15 @@ def test_a_new_process_under_the_name_gives_its_jobs_back_at_once(desk: Desk) ->
     assert job.status is Status.IN_PROGRESS, "the old process has no say any more"
 
 
+def test_a_late_result_of_the_process_before_does_not_take_the_job_from_its_successor(desk: Desk) -> None:
+    job = desk.submit()
+    assert desk.take("w1", start="1") == [job]
+    assert desk.take("w1", start="2") == [job]
+    desk.fleet.finished(job.id, WorkerRef("w1", "1"), Result(output=b'"late"'))
+    assert job.status is Status.IN_PROGRESS
+    assert [worker.jobs for worker in desk.fleet.workers] == [{job.id}]
+
+
 def test_no_retry_at_all_when_set_so(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(max_retries=0)
     job = desk.running()
