@@ -6,8 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from comfy_worker.config import VARIABLES
+
+# The same examples in every run: it is to say something of the change at hand. HYPOTHESIS_PROFILE=explore takes others.
+settings.register_profile("repeat", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

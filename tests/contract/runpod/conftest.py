@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runpod_stage import RunningEndpoint, Worker
+from runpod_stage import SOON_LOST_S, RunningEndpoint, Worker
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ def _cast(*handlers: str, **knobs: Any) -> Cast:
 _ENDLESS = 3600.0
 CASTS = {
     "echo": _cast("sleep_then_echo", "sleep_then_echo"),
-    "told": _cast("return_as_told"),
+    "told": _cast("return_as_told", lost_job_s=SOON_LOST_S),
     "streaming": _cast("yield_chunks"),
-    "reporting": _cast("report_progress"),
+    "reporting": _cast("report_progress", lost_job_s=SOON_LOST_S),
     "blocking": _cast("block_then_echo"),
     "two_at_once": _cast("run_two_at_once", execution_timeout_ms=2000),
-    "three_to_end": _cast("sleep_then_echo", "sleep_then_echo", "sleep_then_echo", poll_hold_s=_ENDLESS),
+    "three_to_end": _cast(
+        "sleep_then_echo", "sleep_then_echo", "sleep_then_echo", poll_hold_s=_ENDLESS, lost_job_s=SOON_LOST_S
+    ),
     "two_to_refresh": Cast({"stopped": "return_refresh_worker", "ending": "refresh_by_configuration"}),
 }
 

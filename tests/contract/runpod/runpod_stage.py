@@ -26,9 +26,11 @@ from local_runpod.settings import Settings
 HERE = Path(__file__).parent
 HANDLERS = HERE / "handlers"
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
-# Short, so that what takes RunPod half a minute takes seconds here. The SDK cannot ping more often than once a second.
-FAST = Settings(ping_interval_ms=300, lost_job_s=1.5, poll_hold_s=3.0, webhook_retry_s=0.1, webhook_timeout_s=0.5)
+# Short, so that what takes RunPod half a minute takes seconds here.
+FAST = Settings(ping_interval_ms=300, poll_hold_s=3.0, webhook_retry_s=0.1, webhook_timeout_s=0.5)
+# The SDK cannot ping more often. On a crowded machine a ping comes late: a job is lost only after several.
 WORKER_PING_MS = "1000"
+SOON_LOST_S = 4.0
 CLIENT_TIMEOUT_S = 20
 
 

@@ -270,12 +270,13 @@ def test_a_result_of_the_wrong_worker_or_too_late_is_ignored(bare: RunningEndpoi
     assert bare.status(job_id)["output"] == "right"
 
 
-def test_a_job_lost_twice_fails_with_runpods_text(bare: RunningEndpoint) -> None:
-    job_id = bare.run(1)
-    for worker in ("w1", "w2"):
-        until(lambda worker=worker: bare.take(worker), 5)
-        until(lambda: bare.status(job_id)["status"] != "IN_PROGRESS", 5, "lost: the worker never pings")
-    job = bare.status(job_id)
+def test_a_job_lost_twice_fails_with_runpods_text() -> None:
+    with RunningEndpoint(lost_job_s=0.2) as endpoint:
+        job_id = endpoint.run(1)
+        for worker in ("w1", "w2"):
+            until(lambda worker=worker: endpoint.take(worker))
+            until(lambda: endpoint.status(job_id)["status"] != "IN_PROGRESS", what="lost: the worker never pings")
+        job = endpoint.status(job_id)
     assert list(job) == ["delayTime", "error", "executionTime", "id", "retries", "status", "workerId"]
     assert (job["error"], job["status"], job["workerId"]) == ("job timed out after 1 retries", "FAILED", "w2")
 

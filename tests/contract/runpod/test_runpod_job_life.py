@@ -204,5 +204,5 @@ def test_what_cannot_be_run_or_answered_is_lost(
     doomed: dict[str, tuple[RunningEndpoint, str]], kind: str, told: object, reporting: object
 ) -> None:
     endpoint, job_id = doomed[kind]
-    job = endpoint.final(job_id)
+    job = endpoint.final(job_id, 40)
     assert (job["status"], job["error"], job["retries"]) == ("FAILED", "job timed out after 1 retries", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from runpod_stage import RunningEndpoint, Worker, until
+from runpod_stage import SOON_LOST_S, RunningEndpoint, Worker, until
 
 Start = Callable[..., Worker]
 
@@ -18,7 +18,7 @@ def test_the_job_of_a_killed_worker_completes_on_another(three_to_end: RunningEn
     job = endpoint.final(job_id)
     assert (job["status"], job["retries"]) == ("COMPLETED", 1)
     assert job["workerId"] != killed
-    assert job["delayTime"] >= 1500, "counted up to the second attempt"
+    assert job["delayTime"] >= 1000 * SOON_LOST_S, "counted up to the second attempt"
     assert endpoint.health()["jobs"] == {"completed": 1, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 1}
 
 

@@ -177,7 +177,7 @@ def test_malformed_binary_frames(frame: bytes) -> None:
 
 
 @given(st.binary(max_size=64))
-@settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_are_an_event(frame: bytes) -> None:
     for event in (parse_binary(frame), parse_binary(b"\0\0\0\4" + frame), parse_text(frame)):
         assert isinstance(event, get_args(events.Event))
@@ -193,7 +193,7 @@ DATA = st.one_of(VALUES, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_si
 
 
 @given(st.sampled_from([*events._PARSERS, "other"]), DATA)
-@settings(max_examples=200, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 def test_any_data_is_an_event(kind: str, data: Any) -> None:
     event = parse_text(text(kind, data))
     assert isinstance(event, get_args(events.Event))

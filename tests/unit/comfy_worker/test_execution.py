@@ -593,9 +593,7 @@ class Server(RuleBasedStateMachine):
 
 
 TestAnyOrder = Server.TestCase
-TestAnyOrder.settings = settings(
-    max_examples=100, stateful_step_count=25, derandomize=True, database=None, deadline=None, print_blob=False
-)
+TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=25, print_blob=False)
 
 HISTORIES = st.sampled_from(
     [None, None, SUCCESS, failure("execution_error"), failure("execution_interrupted"), {}, {"status": []}]
@@ -610,7 +608,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=30))
-@settings(max_examples=250, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 def test_even_what_no_server_does_raises_nothing_and_ends(steps: list[Any]) -> None:
     """Events in impossible orders, histories that contradict them: success still has a source, looks still end it."""
     execution = Execution(P, ["8"])

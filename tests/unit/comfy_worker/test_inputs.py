@@ -123,7 +123,7 @@ def test_trap_13_base64_that_was_cut(source: str) -> None:
 
 
 @given(st.text())
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@settings(max_examples=200)
 def test_trap_13_any_text_is_bytes_or_a_value_error(text: str) -> None:
     try:
         content = decode_base64(text)
@@ -136,7 +136,7 @@ def test_trap_13_any_text_is_bytes_or_a_value_error(text: str) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@settings(max_examples=100)
 def test_trap_13_bytes_come_back(content: bytes) -> None:
     assert decode_base64(b64(content)) == content
     assert decode_base64(base64.urlsafe_b64encode(content).decode().rstrip("=")) == content
@@ -288,7 +288,7 @@ FORMATS = [encoded(name, (12, 12)) for name in ("PNG", "JPEG", "WEBP", "GIF", "B
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
     st.integers(1, 2000),
 )
-@settings(max_examples=150, derandomize=True, database=None, deadline=None)
+@settings(max_examples=150)
 def test_damaged_images_raise_nothing_else(content: bytes, changes: list[tuple[int, int]], length: int) -> None:
     damaged = bytearray(content)
     for place, value in changes:

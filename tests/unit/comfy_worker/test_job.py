@@ -345,7 +345,7 @@ def check_one(raw: Any) -> None:
 
 
 @given(JSON)
-@settings(max_examples=350, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=350, suppress_health_check=list(HealthCheck))
 def test_ten_thousand_odd_requests(value: Any) -> None:
     """350 values, each also inside an object, in each of 15 places."""
     for raw in (*everywhere(value), *everywhere({"1": value})):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from comfy_worker.reporter import Reporter
 
 PAUSE_S = 0.02
-Sent = list[dict[str, Any]]
 
 
 def progress(percent: int) -> dict[str, Any]:
@@ -25,135 +25,142 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
+class Runpod:
+    """Takes updates. While `holding`, they are on their way and do not arrive."""
+
+    def __init__(self, *, holding: bool = False) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.sent_at: list[float] = []
+        self.arrived: list[dict[str, Any]] = []
+        self._sending = asyncio.Event()
+        self._let_through = asyncio.Event()
+        if not holding:
+            self._let_through.set()
+
+    async def post(self, value: dict[str, Any]) -> None:
+        self.sent.append(value)
+        self.sent_at.append(asyncio.get_running_loop().time())
+        self._sending.set()
+        await self._let_through.wait()
+        self.arrived.append(value)
+
+    async def is_being_told(self) -> None:
+        await self._sending.wait()
+
+    def let_through(self) -> None:
+        self._let_through.set()
+
+    async def has(self, value: dict[str, Any]) -> None:
+        while self.arrived[-1:] != [value]:
+            await asyncio.sleep(PAUSE_S / 4)
+
+
 def test_the_newest_is_sent_once_and_in_order() -> None:
-    sent: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        sent.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, PAUSE_S)
+        runpod = Runpod()
+        reporter = Reporter(runpod.post, PAUSE_S)
         for percent in (10, 20, 30):
             reporter.tell(progress(percent - 1))
             reporter.tell(progress(percent))
-            while sent[-1:] != [progress(percent)]:
-                await asyncio.sleep(PAUSE_S / 4)
+            await runpod.has(progress(percent))
         await asyncio.sleep(4 * PAUSE_S)
         await reporter.finish()
+        assert runpod.sent == [progress(10), progress(20), progress(30)]
 
     play(scene)
-    assert sent == [progress(10), progress(20), progress(30)]
 
 
 def test_no_more_than_one_a_pause_however_often_it_is_told() -> None:
-    sent: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        sent.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, 0.1)
-        for percent in range(100):
-            reporter.tell(progress(percent))
-            await asyncio.sleep(0.005)
+        runpod = Runpod()
+        reporter = Reporter(runpod.post, PAUSE_S)
+        percents = itertools.count()
+        while len(runpod.sent) < 5:
+            reporter.tell(progress(next(percents)))
+            await asyncio.sleep(PAUSE_S / 10)
         await reporter.finish()
+        # An event loop's timers may be early by its clock's resolution.
+        assert all(later - earlier > 0.9 * PAUSE_S for earlier, later in itertools.pairwise(runpod.sent_at))
 
     play(scene)
-    assert len(sent) <= 10
 
 
 def test_nothing_is_sent_for_a_job_that_is_over_before_the_first_pause() -> None:
-    sent: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        sent.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, 0.05)
+        runpod = Runpod()
+        reporter = Reporter(runpod.post, PAUSE_S)
         reporter.tell(progress(50))
         await reporter.finish()
         reporter.tell(progress(60))
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(4 * PAUSE_S)
+        assert runpod.sent == []
 
     play(scene)
-    assert sent == []
 
 
 def test_finish_waits_for_the_update_that_is_on_its_way() -> None:
-    arrived: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        await asyncio.sleep(0.2)
-        arrived.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, PAUSE_S)
+        runpod = Runpod(holding=True)
+        reporter = Reporter(runpod.post, PAUSE_S)
         reporter.tell(progress(50))
-        await asyncio.sleep(2 * PAUSE_S)
-        await reporter.finish()
-        assert arrived == [progress(50)]
-        await asyncio.sleep(0.3)
+        await runpod.is_being_told()
+        finishing = asyncio.create_task(reporter.finish())
+        await asyncio.sleep(4 * PAUSE_S)
+        assert not finishing.done()
+        runpod.let_through()
+        await finishing
+        assert runpod.arrived == [progress(50)]
 
     play(scene)
-    assert arrived == [progress(50)]
 
 
 def test_a_post_that_hangs_is_given_up_and_cannot_arrive_later() -> None:
-    arrived: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        await asyncio.sleep(0.5)
-        arrived.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, PAUSE_S, last_s=0.05)
+        runpod = Runpod(holding=True)
+        reporter = Reporter(runpod.post, PAUSE_S, last_s=2 * PAUSE_S)
         reporter.tell(progress(50))
-        await asyncio.sleep(2 * PAUSE_S)
+        await runpod.is_being_told()
         await reporter.finish()
-        await asyncio.sleep(0.8)
+        runpod.let_through()
+        await asyncio.sleep(4 * PAUSE_S)
+        assert runpod.arrived == []
 
     play(scene)
-    assert arrived == []
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), ValueError("odd"), asyncio.TimeoutError()])
 def test_a_post_that_raises_neither_fails_the_job_nor_ends_the_updates(error: Exception) -> None:
-    sent: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        sent.append(value)
-        if len(sent) == 1:
-            raise error
-
     async def scene() -> None:
+        runpod = Runpod()
+
+        async def post(value: dict[str, Any]) -> None:
+            await runpod.post(value)
+            if len(runpod.sent) == 1:
+                raise error
+
         reporter = Reporter(post, PAUSE_S)
         for percent in (10, 20):
             reporter.tell(progress(percent))
-            while sent[-1:] != [progress(percent)]:
-                await asyncio.sleep(PAUSE_S / 4)
+            await runpod.has(progress(percent))
         await reporter.finish()
+        assert runpod.sent == [progress(10), progress(20)]
 
     play(scene)
-    assert sent == [progress(10), progress(20)]
 
 
 def test_a_job_cancelled_while_it_finishes_still_ends_its_updates() -> None:
-    arrived: Sent = []
-
-    async def post(value: dict[str, Any]) -> None:
-        await asyncio.sleep(0.3)
-        arrived.append(value)
-
     async def scene() -> None:
-        reporter = Reporter(post, PAUSE_S)
+        runpod = Runpod(holding=True)
+        reporter = Reporter(runpod.post, PAUSE_S)
         reporter.tell(progress(50))
-        await asyncio.sleep(2 * PAUSE_S)
+        await runpod.is_being_told()
         finishing = asyncio.create_task(reporter.finish())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         finishing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await finishing
-        await asyncio.sleep(0.5)
+        runpod.let_through()
+        await asyncio.sleep(4 * PAUSE_S)
+        assert runpod.arrived == []
 
     play(scene)
-    assert arrived == []

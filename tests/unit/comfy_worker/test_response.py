@@ -111,7 +111,7 @@ def test_trap_11_the_size_covers_what_the_sdk_posts(body: dict[str, Any]) -> Non
 
 
 @given(st.text(), st.text(st.characters(max_codepoint=127)))
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@settings(max_examples=200)
 def test_trap_11_the_size_of_any_text(text: str, data: str) -> None:
     body = {"images": [file("A" * len(data))], "text": [{"node_id": "1", "text": text}]}
     assert response.json_size(body) == len(json.dumps(body)) + ENVELOPE

@@ -34,7 +34,7 @@ def nodes(draw: st.DrawFn) -> Any:
     return {"class_type": kind.name, "inputs": inputs}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.fixed_dictionaries({"1": nodes(), "2": nodes(), "3": nodes()}))
 def test_any_graph_of_known_nodes_gets_an_answer(prompt: Any) -> None:
     outputs = {node_id for node_id, node in prompt.items() if NODES[node["class_type"]].output_node}

@@ -111,5 +111,5 @@ class EndpointMachine(RuleBasedStateMachine):
             assert job.status is not Status.IN_QUEUE or "workerId" not in shown
 
 
-EndpointMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=40, deadline=None)
+EndpointMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=40)
 TestEndpointInvariants = EndpointMachine.TestCase

@@ -17,7 +17,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), _VALUES), st.sampled_from([None, 2]), st.booleans())
 def test_each_span_holds_the_value_of_its_key(document: dict[str, object], indent: int | None, ascii: bool) -> None:
     text = json.dumps(document, indent=indent, ensure_ascii=ascii).encode()
@@ -61,7 +61,7 @@ _PIECES = st.sampled_from(
 _BAD = [b"\n", b"\xff", b"\\x", b"\\u12", b"\xc3", b"\\ud83d"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(_PIECES, st.integers(1, 90_000)), min_size=1, max_size=5), st.none() | st.sampled_from(_BAD))
 def test_an_outline_is_as_strict_as_parsing_all_of_it(runs: list[tuple[bytes, int]], bad: bytes | None) -> None:
     inside = b"".join(piece * count for piece, count in runs) + (bad or b"") + b"z" * 300_000
