@@ -22,8 +22,10 @@ _RUNSYNC_WAIT_MS = (1_000, 300_000)
 _STATUS_WAIT_MS = (1_000, 90_000)
 
 JobId = Annotated[str, Path(description="id that /run or /runsync returned")]
-Wait = Annotated[float | None, Query(description="how long to wait for the result, in milliseconds")]
-Ttl = Annotated[float | None, Query(description="delete the job after so many milliseconds", ge=0)]
+Wait = Annotated[
+    float | None, Query(description="how long to wait for the result, in milliseconds", allow_inf_nan=False)
+]
+Ttl = Annotated[float | None, Query(description="delete the job after so many milliseconds", ge=0, allow_inf_nan=False)]
 
 
 class PublicApi:

@@ -69,9 +69,18 @@ def read_submission(body: bytes | bytearray, settings: Settings) -> Submission:
 def _webhook(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or urlsplit(value).scheme not in ("http", "https"):
+    if not isinstance(value, str) or not _is_web_url(value):
         raise bad_request("bad request: `webhook` must be an http or https URL")
     return value
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and port != 0
 
 
 def _policy(value: Any, settings: Settings) -> Policy:
@@ -79,7 +88,9 @@ def _policy(value: Any, settings: Settings) -> Policy:
         value = {}
     if not isinstance(value, dict):
         raise bad_request("bad request: `policy` must be an object")
-    low_priority = value.get("lowPriority", False)
+    low_priority = value.get("lowPriority")
+    if low_priority is None:
+        low_priority = False
     if not isinstance(low_priority, bool):
         raise bad_request("bad request: `policy.lowPriority` must be true or false")
     timeout = _milliseconds(value, "executionTimeout", _EXECUTION_TIMEOUT_RANGE, settings)

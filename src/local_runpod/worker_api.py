@@ -53,8 +53,7 @@ class WorkerApi:
 
     async def take_batch(self, request: Request, worker: str) -> Response:
         ref, query = _caller(request, worker)
-        size = query.get("batch_size", "1")
-        limit = min(max(int(size) if size.isdigit() else 1, 1), _BATCH_LIMIT)
+        limit = _batch_size(query.get("batch_size", ""))
         async with hang_up(request) as gone:
             jobs = await self._live.take(ref, _connection(request), limit, gone)
         if not jobs:
@@ -109,6 +108,14 @@ def _caller(request: Request, worker: str) -> tuple[WorkerRef, dict[str, str]]:
     name, _, appended = worker.partition("&")
     query = dict(parse_qsl(appended)) | dict(request.query_params)
     return WorkerRef(name, query.get("start", "")), query
+
+
+def _batch_size(text: str) -> int:
+    """What is not a number of jobs asks for one."""
+    try:
+        return min(max(int(text), 1), _BATCH_LIMIT)
+    except ValueError:
+        return 1
 
 
 def _connection(request: Request) -> str:

@@ -92,7 +92,9 @@ def test_errors_are_problem_json_with_a_numeric_status(bare: RunningEndpoint) ->
     assert bare.http("GET", "/run").json() == problem(405, "Method Not Allowed", "method not allowed")
     assert bare.http("POST", "/run", data="nonsense").json()["title"] == "Bad Request"
     assert bare.http("POST", "/run", json={}).json()["detail"] == "bad request: `input` is missing from the body"
-    assert bare.http("POST", "/runsync?wait=soon", json={"input": 1}).json()["status"] == 400
+    for wait in ("soon", "nan"):
+        assert bare.http("POST", f"/runsync?wait={wait}", json={"input": 1}).json()["status"] == 400
+    assert bare.http("POST", "/run", json={"input": 1, "webhook": "http://["}).json()["status"] == 400
 
 
 def test_keys_of_clients_and_workers() -> None:
@@ -235,6 +237,13 @@ def test_urls_without_a_question_mark_are_cut_at_the_ampersand(bare: RunningEndp
     assert len(answer.json()) == 2
     workers = bare.http("GET", "/local/workers").json()["workers"]
     assert [(worker["name"], len(worker["jobs"])) for worker in workers] == [("w1", 3)]
+
+
+def test_a_batch_size_that_is_no_number_asks_for_one(bare: RunningEndpoint) -> None:
+    for size in ("", "²", "-1", "9" * 5000):
+        bare.run(1)
+        answer = bare.http("GET", f"/v2/local/job-take-batch/w1?batch_size={size}")
+        assert len(answer.json()) == 1, size[:10]
 
 
 def test_the_worker_gets_s3_config_and_the_client_never_does(bare: RunningEndpoint) -> None:

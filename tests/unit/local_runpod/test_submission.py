@@ -38,6 +38,12 @@ def test_everything_documented_is_read() -> None:
     assert "accessSecret" not in repr(submission)
 
 
+def test_null_stands_for_what_is_not_given() -> None:
+    policy = {"executionTimeout": None, "ttl": None, "lowPriority": None}
+    nothing = {"webhook": None, "s3Config": None, "policy": policy}
+    assert read({"input": 1, **nothing}) == read({"input": 1})
+
+
 def test_only_an_empty_object_counts_as_empty() -> None:
     assert read({"input": {}}).input_is_empty
     assert not any(read({"input": value}).input_is_empty for value in ([], "", 0, False, {"a": None}))
@@ -62,6 +68,10 @@ def test_policy_out_of_range_is_clamped_or_refused() -> None:
         (b'{"input":null}', "`input` is missing"),
         (b'{"input":1,"webhook":1}', "`webhook` must be"),
         (b'{"input":1,"webhook":"file:///etc/passwd"}', "`webhook` must be"),
+        (b'{"input":1,"webhook":"http://"}', "`webhook` must be"),
+        (b'{"input":1,"webhook":"http://[::1"}', "`webhook` must be"),
+        (b'{"input":1,"webhook":"http://host:99999/"}', "`webhook` must be"),
+        ('{"input":1,"webhook":"http://\u2100.example/"}'.encode(), "`webhook` must be"),
         (b'{"input":1,"policy":1}', "`policy` must be"),
         (b'{"input":1,"policy":{"ttl":"1"}}', "`policy.ttl` must be"),
         (b'{"input":1,"policy":{"ttl":true}}', "`policy.ttl` must be"),
