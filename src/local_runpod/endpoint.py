@@ -62,9 +62,10 @@ class Endpoint:
         self._table.shorten_life(job, seconds)
 
     def cancel(self, job: Job) -> None:
-        """A finished job keeps its state; what RunPod answers then is not published."""
+        """A finished job keeps its state; what RunPod answers then is not published. Progress is no output of it."""
         if not job.status.is_final:
             self.fleet.stop(job)
+            job.output = None
             self._table.end(job, Status.CANCELLED)
 
     def retry(self, job: Job) -> None:

@@ -89,10 +89,12 @@ class JobTable:
         return job
 
     def start(self, worker: WorkerRef) -> Job | None:
-        """The next job of the queue goes to the worker."""
+        """The next job of the queue goes to the worker. One whose time is up is left for `expired` to delete."""
+        now = self.clock()
         job = self.backlog.pop()
+        while job is not None and job.expires_at <= now:
+            job = self.backlog.pop()
         if job is not None:
-            now = self.clock()
             job.status = Status.IN_PROGRESS
             job.attempt = Attempt(worker, taken_at=now, confirmed_at=now)
             self.running[job.id] = job

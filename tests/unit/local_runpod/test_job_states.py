@@ -9,7 +9,7 @@ from runpod_desk import Desk
 
 from local_runpod.jobs import Status, WorkerRef
 from local_runpod.problems import Problem
-from local_runpod.results import Result
+from local_runpod.results import Progress, Result
 from local_runpod.settings import TimeoutStatus
 
 FAILED = Result(output=b'{"code":"X"}', error="bad")
@@ -63,6 +63,13 @@ def test_a_running_job_is_cancelled_its_worker_told_once_and_its_result_ignored(
     shown = desk.shown(job)
     assert (shown["status"], shown["executionTime"]) == ("CANCELLED", 2000)
     assert "output" not in shown
+
+
+def test_progress_is_no_output_of_a_cancelled_job(desk: Desk) -> None:
+    job = desk.running()
+    desk.fleet.progressed(job.id, WorkerRef("w1"), Progress(output=b'{"percent":40}'))
+    desk.endpoint.cancel(job)
+    assert list(desk.shown(job)) == ["delayTime", "executionTime", "id", "status", "workerId"]
 
 
 def test_cancelling_a_finished_job_changes_nothing(desk: Desk) -> None:
@@ -189,6 +196,15 @@ def test_an_expired_job_is_unknown_even_before_the_next_tick(desk: Desk) -> None
     job = desk.submit({"input": 1, "policy": {"ttl": 10_000}})
     desk.clock.now += 10
     assert is_unknown(desk, job.id)
+
+
+def test_an_expired_job_is_not_handed_out(desk: Desk) -> None:
+    desk.submit({"input": 1, "policy": {"ttl": 10_000}})
+    alive = desk.submit()
+    desk.clock.now += 10
+    assert desk.take() == [alive]
+    desk.after(0)
+    assert desk.endpoint.jobs() == [alive]
 
 
 def test_the_oldest_results_go_when_more_is_retained_than_allowed(make_desk: Callable[..., Desk]) -> None:
