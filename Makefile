@@ -26,11 +26,12 @@ WORKER = sh -c 'COMFYUI_PATH=\"$(COMFYUI_PATH)\" COMFY_ARGS=\"$(COMFY_ARGS)\" CO
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS='	' read -r name about; do printf '  make %-10s %s\n' "$$name" "$$about"; done
 
+# `exec`, so that a SIGTERM to make reaches the program that stops all others, and not a shell around it.
 run: .venv/runtime  ## send test_input.json through a local endpoint, worker and ComfyUI; pictures go to output/
-	@$(BIN)/python -m local_runpod --port 0 once --worker "$(WORKER)" --request $(REQUEST) --output $(OUTPUT)
+	@exec $(BIN)/python -m local_runpod --port 0 once --worker "$(WORKER)" --request $(REQUEST) --output $(OUTPUT)
 
 serve: .venv/runtime  ## keep the local endpoint up for curl on port 8000 (WORKERS=1 PORT=8000)
-	@$(BIN)/python -m local_runpod --port $(PORT) serve --worker "$(WORKER)" --workers $(WORKERS)
+	@exec $(BIN)/python -m local_runpod --port $(PORT) serve --worker "$(WORKER)" --workers $(WORKERS)
 
 test: .venv/dev .venv/js  ## run all tests
 	$(BIN)/pytest -n 2 --dist loadgroup

@@ -69,7 +69,7 @@ class Stack:
         self._stop, self._kill = asyncio.Event(), asyncio.Event()
         self._failure = asyncio.get_running_loop().create_future()
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(name, self._signalled)
+            asyncio.get_running_loop().add_signal_handler(name, self._signalled, name)
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._work(work)),
             asyncio.create_task(self._stop.wait()),
@@ -194,9 +194,11 @@ class Stack:
 
     # --- stopping ---
 
-    def _signalled(self) -> None:
+    def _signalled(self, name: signal.Signals) -> None:
+        """A second Ctrl-C kills. A second SIGTERM does not: `make` passes on the one its whole process group got."""
         if self._stop.is_set():
-            self._kill.set()
+            if name is signal.SIGINT:
+                self._kill.set()
         else:
             self.console.line("", "stopping: jobs in hand are finished first; Ctrl-C again kills")
             self._stop.set()

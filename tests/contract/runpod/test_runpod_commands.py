@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,21 +22,25 @@ import pytest
 from runpod_stage import HANDLERS, until
 
 PYTHON = sys.executable
+COMMAND = (PYTHON, "-m", "local_runpod")
+ROOT = Path(__file__).parents[3]
 
 
 class Command:
     """One run of the command, its output collected as it comes."""
 
-    def __init__(self, *arguments: str, home: Path) -> None:
+    def __init__(self, *arguments: str, home: Path, command: tuple[str, ...] = COMMAND) -> None:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("RUNPOD", "LOCAL_RUNPOD"))
         }
         self.process = subprocess.Popen(
-            [PYTHON, "-m", "local_runpod", *arguments],
+            [*command, *arguments],
+            cwd=ROOT,
             env={**environment, "HOME": str(home), "LOCAL_RUNPOD_POLL_HOLD_S": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self.output = ""
         self._reader = threading.Thread(target=self._read)
@@ -86,7 +92,15 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Com
     }
     with ExitStack() as stack:
         started = {name: stack.enter_context(Command(*arguments, home=folder)) for name, arguments in plan.items()}
+        if shutil.which("make"):
+            started["make"] = stack.enter_context(make_serve("sleep_then_echo", home=folder))
         yield started
+
+
+def make_serve(handler: str, home: Path) -> Command:
+    """`make serve` with this Python, as it is set up, and another worker."""
+    command = ("make", "--old-file", ".venv/runtime", f"BIN={Path(PYTHON).parent}", "serve", "PORT=0")
+    return Command(f"WORKER={worker(handler)[1]}", home=home, command=command)
 
 
 def test_once_writes_the_files_and_sums_up(commands: dict[str, Command]) -> None:
@@ -112,6 +126,22 @@ def test_serve_replaces_a_stopped_worker_and_ends_in_order(commands: dict[str, C
     for pid in (first["output"]["pid"], second["output"]["pid"]):
         with pytest.raises(ProcessLookupError):
             os.killpg(pid, 0)
+
+
+def test_sigterm_to_make_and_all_it_started_lets_the_job_in_hand_finish(commands: dict[str, Command]) -> None:
+    """As service managers and `timeout` send it: `make` passes it on, so it comes twice to the command it runs."""
+    if "make" not in commands:
+        pytest.skip("needs make")
+    make = commands["make"]
+    url = make.says(r"curl -X POST (http://127\.0\.0\.1:\d+)/runsync")
+    with ThreadPoolExecutor(1) as client:
+        job = client.submit(post, f"{url}/runsync", {"input": {"seconds": 1}})
+        make.says(r"(sync-\S+) IN_PROGRESS")
+        os.killpg(make.process.pid, signal.SIGTERM)
+        assert make.process.wait(40) != 0
+        with pytest.raises(ProcessLookupError):  # make has waited for all of them
+            os.killpg(make.process.pid, 0)
+        assert job.result()["status"] == "COMPLETED"
 
 
 def test_serve_ends_when_comfyui_does(tmp_path: Path) -> None:
