@@ -23,8 +23,9 @@ def main(arguments: list[str]) -> int:
     else:
         try:
             listener = listening_socket(settings.host, settings.port)
-        except OSError as error:
-            sys.stderr.write(f"local_runpod: cannot listen on {settings.host}:{settings.port}: {error.strerror}\n")
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            sys.stderr.write(f"local_runpod: cannot listen on {settings.host}:{settings.port}: {reason}\n")
             return 1
     with listener:
         return _run(settings, options, listener)
@@ -54,4 +55,7 @@ def _run(settings: Settings, options: Options, listener: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # before anything was started
+        sys.exit(130)

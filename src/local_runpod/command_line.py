@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_address(command)
         command.add_argument(
             "--worker",
+            type=_program,
             required=True,
             metavar="COMMAND",
             help="command that starts one worker; {number} in it counts the workers from 1",
@@ -70,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--workers", type=_positive, metavar="N", help=f"how many; overrides {PREFIX}WORKERS (default 1)"
         )
-        command.add_argument("--comfyui", default="", metavar="COMMAND", help="command that starts ComfyUI, if any")
+        command.add_argument(
+            "--comfyui", type=_command, default="", metavar="COMMAND", help="command that starts ComfyUI, if any"
+        )
         command.add_argument(
             "--ready-timeout", type=float, default=600.0, metavar="S", help="give up after so long (default 600)"
         )
@@ -92,6 +96,21 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _command(text: str) -> str:
+    """A command line that can be taken apart into words."""
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}: {text}") from None
+    return text
+
+
+def _program(text: str) -> str:
+    if not _command(text).strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def _knob_table() -> str:

@@ -63,10 +63,11 @@ class TimeoutStatus(Enum):
 
 @dataclass(frozen=True)
 class Knob:
-    """What --help says of a setting, and the least value it may have."""
+    """What --help says of a setting, and the least and greatest value it may have."""
 
     about: str
     minimum: float = 0
+    maximum: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Settings:
     """Everything that can be set. Each field is read from the variable `LOCAL_RUNPOD_<FIELD NAME>`."""
 
     host: Annotated[str, Knob("address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Knob("port to listen on; 0 picks a free one")] = 8000
+    port: Annotated[int, Knob("port to listen on; 0 picks a free one", maximum=65535)] = 8000
     endpoint_id: Annotated[str, Knob("the <endpoint_id> in /v2/<endpoint_id>/...")] = "local"
     api_key: Annotated[str, Knob("client key(s), separated by commas; empty: no key is asked for")] = field(
         default="", repr=False
@@ -139,8 +140,11 @@ def _read(variable: str, text: str) -> Any:
     if isinstance(default, str):
         return _text(variable, text)
     number = _number(variable, text, whole=isinstance(default, int))
-    if number < _knobs()[name].minimum:
-        raise SettingsError(f"{variable}={text}: must be at least {_knobs()[name].minimum}")
+    knob = _knobs()[name]
+    if number < knob.minimum:
+        raise SettingsError(f"{variable}={text}: must be at least {knob.minimum}")
+    if number > knob.maximum:
+        raise SettingsError(f"{variable}={text}: must be at most {knob.maximum}")
     return number
 
 
@@ -160,6 +164,8 @@ def _text(variable: str, text: str) -> str:
         if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsError(f"{variable}={text}: must be one of DEBUG, INFO, WARNING, ERROR")
         return text.upper()
+    if variable == PREFIX + "API_KEY" and not text.replace(",", " ").strip():
+        raise SettingsError(f"{variable}={text}: names no key; leave it empty if no key is to be asked for")
     if variable == PREFIX + "ENDPOINT_ID" and not text.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{variable}={text}: must be letters, digits, - and _")
     return text

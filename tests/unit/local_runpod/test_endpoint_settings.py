@@ -36,6 +36,7 @@ def test_each_kind_of_value_is_read() -> None:
     [
         ("PORT", "http", "LOCAL_RUNPOD_PORT=http: must be a whole number"),
         ("PORT", "-1", "LOCAL_RUNPOD_PORT=-1: must be at least 0"),
+        ("PORT", "65536", "LOCAL_RUNPOD_PORT=65536: must be at most 65535"),
         ("PORT", "8.5", "LOCAL_RUNPOD_PORT=8.5: must be a whole number"),
         ("LOST_JOB_S", "nan", "LOCAL_RUNPOD_LOST_JOB_S=nan: must be a finite number"),
         ("LOST_JOB_S", "soon", "LOCAL_RUNPOD_LOST_JOB_S=soon: must be a number"),
@@ -43,6 +44,7 @@ def test_each_kind_of_value_is_read() -> None:
         ("WEBHOOK_ON_CANCEL", "1", "LOCAL_RUNPOD_WEBHOOK_ON_CANCEL=1: must be true or false"),
         ("PING", "maybe", "LOCAL_RUNPOD_PING=maybe: must be one of required, optional"),
         ("LOG_LEVEL", "loud", "LOCAL_RUNPOD_LOG_LEVEL=loud: must be one of DEBUG, INFO, WARNING, ERROR"),
+        ("API_KEY", " , ", "LOCAL_RUNPOD_API_KEY=,: names no key; leave it empty if no key is to be asked for"),
         ("ENDPOINT_ID", "a/b", "LOCAL_RUNPOD_ENDPOINT_ID=a/b: must be letters, digits, - and _"),
         ("PROT", "1", "LOCAL_RUNPOD_PROT is not a setting; `python -m local_runpod --help` lists them"),
     ],

@@ -30,7 +30,18 @@ def test_help_lists_the_knobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "LOCAL_RUNPOD_SYNC_WAIT_DEFAULT_MS  how long /runsync waits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["serve"], ["once"], ["serve", "--worker", "w", "--workers", "0"], ["run"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve"],
+        ["once"],
+        ["serve", "--worker", "w", "--workers", "0"],
+        ["serve", "--worker", " "],
+        ["serve", "--worker", "python 'handler.py"],
+        ["serve", "--worker", "w", "--comfyui", 'python "main.py'],
+        ["run"],
+    ],
+)
 def test_what_cannot_be_run_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_arguments(arguments)
