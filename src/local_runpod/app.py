@@ -11,11 +11,12 @@ from typing import Annotated
 
 from fastapi import FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .access import check_key
+from .docs_page import docs_page
 from .documentation import DESCRIPTION
 from .exchange import RawJsonResponse
 from .live import LiveEndpoint
@@ -41,7 +42,9 @@ def create_app(live: LiveEndpoint) -> FastAPI:
         async with live.running():
             yield
 
-    app = FastAPI(title="RunPod endpoint, local", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="RunPod endpoint, local", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     settings = live.settings
 
     # Coroutines all of them: FastAPI runs plain functions on threads, which costs each request two hand-overs.
@@ -52,12 +55,16 @@ def create_app(live: LiveEndpoint) -> FastAPI:
         if endpoint_id != settings.endpoint_id:
             raise endpoint_not_found()
 
+    async def docs() -> Response:
+        return HTMLResponse(docs_page(app.openapi()))
+
     public, worker_key = PublicApi(live).routes(), _worker_key(live)
     add_routes(app, public, tag="short paths", guards=[client])
     add_routes(app, public, tag="as on RunPod", guards=[client, known], prefix=_ENDPOINT)
     add_routes(app, WorkerApi(live).routes(), tag="worker API", guards=[_worker_guard(live)], prefix=_ENDPOINT)
     add_routes(app, LocalApi(live).routes(), tag="local", guards=[worker_key], prefix="/local")
     add_routes(app, [Route("GET", "/ping", _ping, {"summary": "Is the endpoint up?"})], tag="local", guards=[])
+    app.add_api_route("/docs", docs, include_in_schema=False)
     _describe_errors(app)
     return app
 

@@ -56,7 +56,10 @@ def _problem(status: int, title: str, detail: str) -> dict[int | str, Any]:
 
 
 _NOT_FOUND = _problem(404, "Not Found", "job not found")
-_TOO_LARGE = _problem(400, "Bad Request", "bad request: body: exceeded max body size of 10MiB")
+_TOO_LARGE = {
+    limit: _problem(400, "Bad Request", f"bad request: body: exceeded max body size of {limit}MiB")
+    for limit in (10, 20)
+}
 _WRONG_STATE = _problem(400, "Bad Request", "bad request: only FAILED and TIMED_OUT jobs can be retried, not COMPLETED")
 
 
@@ -96,13 +99,13 @@ RUN: dict[str, Any] = {
     "summary": "Queue a job and answer at once",
     "description": "At most 10 MiB. The result is kept for 30 minutes after the end.",
     "openapi_extra": _job_body(),
-    "responses": {**_answer(queued=_QUEUED), **_TOO_LARGE},
+    "responses": {**_answer(queued=_QUEUED), **_TOO_LARGE[10]},
 }
 RUNSYNC: dict[str, Any] = {
     "summary": "Queue a job and wait for its result",
     "description": "At most 20 MiB. Waits 90 s, or `wait` (1000 to 300000 ms). The result is kept for 1 minute.",
     "openapi_extra": _job_body(),
-    "responses": {**_answer(completed=_COMPLETED, failed=_FAILED, wait_is_over=_IN_PROGRESS), **_TOO_LARGE},
+    "responses": {**_answer(completed=_COMPLETED, failed=_FAILED, wait_is_over=_IN_PROGRESS), **_TOO_LARGE[20]},
 }
 STATUS: dict[str, Any] = {
     "summary": "The job as it is now, with its output when it has one",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -122,7 +124,19 @@ def test_documentation_lists_every_route_with_examples(bare: RunningEndpoint) ->
             (operation,) = paths[path].values()
             assert operation["summary"]
             assert operation["responses"]["200"]["content"]["application/json"]["examples"]
-    assert "swagger" in bare.http("GET", "/docs").text
+
+
+def test_the_documentation_page_needs_no_internet(bare: RunningEndpoint) -> None:
+    """Swagger UI is fetched from a public server; without one the page says the same in plain text."""
+    page = bare.http("GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "swagger" in page.text
+    plain = re.sub(r"(?s)<(script|style)\b.*?</\1>", "", page.text)
+    for path, methods in bare.http("GET", "/openapi.json").json()["paths"].items():
+        for method, route in methods.items():
+            assert f"{method.upper()} {path}" in plain
+            assert html.escape(route["summary"]).replace("`", "") in re.sub("</?code>", "", plain)
+    assert html.escape('"detail": "job not found"') in plain
 
 
 # --- sizes ---
