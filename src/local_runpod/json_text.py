@@ -21,6 +21,9 @@ _MOST_STRINGS = 20_000
 _LONGEST_ESCAPE = 12
 
 _STRUCTURE = re.compile(rb'["{}\[\]]')
+# Over short strings without escapes, many at a time: one by one, a body of many small values takes seconds. Bounded,
+# because a match holds up all threads until it ends.
+_PLAIN_STRINGS = re.compile(rb'(?:[^"{}\[\]]{0,64}"[^"\\]{0,256}"){0,64}')
 _SPACE = b" \t\r\n"
 _SCALAR_END = re.compile(rb"[,}\]\s]")
 
@@ -133,7 +136,8 @@ def _end_of_value(text: bytes | bytearray, at: int) -> int:
         return ended.start() if ended else len(text)
     depth = 0
     while True:
-        found = _STRUCTURE.search(text, at)
+        skipped = _PLAIN_STRINGS.match(text, at)
+        found = _STRUCTURE.search(text, skipped.end() if skipped else at)
         if found is None:  # cannot be after `parse`
             raise NotJson("unbalanced brackets")
         at = found.end()

@@ -46,6 +46,13 @@ def test_quotes_and_brackets_within_text_are_text() -> None:
     }
 
 
+@pytest.mark.parametrize("string", ["}]{[,:", '"}', "\\", "x" * 256, "x" * 257 + "}", "é]" * 200])
+def test_brackets_in_many_strings_and_between_them(string: str) -> None:
+    document = {"a": [string] * 200 + [{string: [string]}, " " * 70, [1] * 100, string], "b": {"c": string}}
+    text = json.dumps(document, ensure_ascii=False).encode()
+    assert {key: json.loads(text[span]) for key, span in members(text).items()} == document
+
+
 def test_a_large_value_is_a_view_of_its_body_and_a_small_one_is_not() -> None:
     body = bytearray(b'{"a":"' + b"x" * 100_000 + b'","b":1}')
     spans = members(body)
