@@ -104,7 +104,7 @@ def _node_problems(node_id: Any, node: Any, workflow: Mapping[str, Any]) -> Iter
         yield from (f"Node {node_id}{place}: NaN, Infinity or too deeply nested: use plain JSON" for place in places)
         return
     for key, value in node["inputs"].items():
-        if isinstance(value, list) and (problem := _link_problem(value, workflow)):
+        if problem := _link_problem(value, workflow):
             yield f"Node {node_id} ({key}): {problem}"
         if key == PREFIX and isinstance(value, str) and _leaves_folder(value):
             shown = value[:SHOWN]
@@ -120,19 +120,37 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-def _link_problem(value: list[Any], workflow: Mapping[str, Any]) -> str | None:
-    """What is wrong with a link. A list that resembles none is left to ComfyUI: it may be a custom node's own value."""
+def _link_problem(value: Any, workflow: Mapping[str, Any]) -> str | None:
+    """What is wrong with a link. A list that resembles none is left to ComfyUI: it may be a custom node's own value.
+
+    ComfyUI follows a link out of the workflow even where it does not validate it (an input that the node does not
+    declare, a wrapped list), and then its only prompt thread dies: it answers on, but runs nothing any more.
+    """
+    if isinstance(value, Mapping):
+        # The editor's way to pass a list that is no link; ComfyUI unwraps it and may take it for one.
+        value = value.get("__value__")
+        if not _is_link(value) or value[0] in workflow:
+            return None
+    if not isinstance(value, list):
+        return None
     target = value[0] if value else None
     if not isinstance(target, (str, int)) or isinstance(target, bool):
         return None
+    if _is_link(value) and target not in workflow:
+        return f"links to node {target}, which is not in the workflow: add that node or remove the link"
     if len(value) == 2 and isinstance(target, str) and type(value[1]) is int:
-        if target not in workflow:
-            return f"links to node {target}, which is not in the workflow: add that node or remove the link"
         return None if value[1] >= 0 else f"links to output {value[1]} of node {target}: outputs count from 0"
     if str(target) in workflow:
         shown = str(value)[:SHOWN]
         return f'has a malformed link {shown}: a link is ["node id", output index], such as ["{target}", 0]'
     return None
+
+
+def _is_link(value: Any) -> bool:
+    """What ComfyUI takes for a link: also one with a fraction or true as its output index."""
+    return (
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], (int, float))
+    )
 
 
 def _leaves_folder(prefix: str) -> bool:

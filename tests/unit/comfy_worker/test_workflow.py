@@ -94,6 +94,18 @@ def test_problems_of_nodes_and_links(graph: Any, text: str) -> None:
     assert refusal(graph) == text
 
 
+@pytest.mark.parametrize("value", [["77", 0], ["77", 0.5], ["77", True], {"__value__": ["77", 0]}])
+def test_whatever_comfyui_would_follow_out_of_the_workflow_is_refused(value: Any) -> None:
+    """In an input that the node does not declare, each of these kills the thread that runs prompts."""
+    text = "Node 1 (x): links to node 77, which is not in the workflow: add that node or remove the link"
+    assert refusal({"1": node(x=value)}) == text
+
+
+@pytest.mark.parametrize("value", [["1", 0], ["red"], ["red", "green"], [], "77", None])
+def test_a_wrapped_value_is_left_to_comfyui(value: Any) -> None:
+    workflow.check({"1": node(), "2": node(x={"__value__": value})})
+
+
 def test_a_huge_wrong_value_is_not_sent_back() -> None:
     graph = {"1": node(), "2": node(x=["1", 0, "A" * 1_000_000], filename_prefix="../" + "B" * 1_000_000)}
     assert len(refusal(graph)) < 1_000
