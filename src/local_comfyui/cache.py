@@ -19,11 +19,19 @@ log = logging.getLogger(__name__)
 DEFAULT_CAPACITY = 512 * 1024 * 1024
 
 
+# What an entry weighs beside its pictures, in bytes: its signature has the inputs of all nodes before it.
+ENTRY_WEIGHT = 4096
+
+
 @dataclass(frozen=True)
 class CacheEntry:
     outputs: tuple[Any, ...]
     ui: Json | None
     """`{"output": ..., "meta": ...}` of an output node, kept to announce it again."""
+
+    @property
+    def weight(self) -> int:
+        return ENTRY_WEIGHT + weight_of(self.outputs)
 
 
 class _Unequal:
@@ -51,10 +59,10 @@ class OutputCache:
 
     def put(self, signature: Hashable, entry: CacheEntry) -> None:
         self._entries[signature] = entry
-        self._weight += weight_of(entry.outputs)
+        self._weight += entry.weight
         while self._weight > self._capacity and len(self._entries) > 1:
             _, forgotten = self._entries.popitem(last=False)
-            self._weight -= weight_of(forgotten.outputs)
+            self._weight -= forgotten.weight
 
     def clear(self) -> None:
         self._entries.clear()

@@ -70,7 +70,7 @@ async def _serve(options: argparse.Namespace) -> None:
     )
     server = ComfyServer(
         ServerOptions(folders, options.test_nodes, options.strict_prompt_ids, argv=tuple(sys.argv)),
-        Journal(),
+        Journal(keep=False),
         Faults(),
         lambda signal_number: os.kill(os.getpid(), signal_number),
     )

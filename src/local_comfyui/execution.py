@@ -15,7 +15,7 @@ from typing import Any
 from local_comfyui.audience import Audience
 from local_comfyui.cache import CacheEntry, OutputCache, Signatures
 from local_comfyui.folders import Folders
-from local_comfyui.graph import ExecutionPlan, is_link
+from local_comfyui.graph import ExecutionPlan, cycle_failure, is_link
 from local_comfyui.interruption import Interruption, ProcessingInterrupted, ServerStopping
 from local_comfyui.journal import Journal
 from local_comfyui.nodes.declaration import Json, NodeCall, NodeResult, NodeType
@@ -75,8 +75,6 @@ class Execution:
         cached = [node_id for node_id in self._prompt if self._cached(node_id) is not None]
         self._tell("execution_cached", {"nodes": cached, "prompt_id": self._id})
         success = self._run_nodes()
-        if success:
-            self._tell("execution_success", {"prompt_id": self._id})
         outputs = {node_id: shown["output"] for node_id, shown in self._shown.items()}
         meta = {node_id: shown["meta"] for node_id, shown in self._shown.items()}
         return Outcome(success, self._messages, outputs, meta)
@@ -95,6 +93,11 @@ class Execution:
                 self._tell("execution_error", self._stopped_at(node_id) | self._failure(failure))
                 return False
             plan.done(node_id)
+        if plan.waiting:
+            # A cycle that validation cannot see. As in ComfyUI the history calls such a prompt a success.
+            self._tell("execution_error", self._stopped_at(plan.waiting[0]) | cycle_failure(self._prompt))
+        else:
+            self._tell("execution_success", {"prompt_id": self._id})
         return True
 
     def _run_node(self, node_id: str) -> None:
@@ -118,7 +121,7 @@ class Execution:
         self._around.cache.put(signature, entry)
         self._progress.finish(node_id)
         self._executed.append(node_id)
-        self._around.journal.executed_nodes.append((self._id, node_id))
+        self._around.journal.note(self._around.journal.executed_nodes, (self._id, node_id))
 
     def _call(self, node_id: str, inputs: Json) -> NodeResult:
         try:
@@ -212,7 +215,8 @@ class Execution:
     def _failure(self, failure: NodeFailed) -> Json:
         error = failure.__cause__
         assert error is not None
-        hint = "The memory of the device is full: make pictures or batches smaller." if _is_oom(error) else ""
+        full = isinstance(error, OutOfMemoryError | MemoryError)
+        hint = "The memory of the device is full: make pictures or batches smaller." if full else ""
         return {
             "exception_message": f"{error}\n{hint}",
             "exception_type": exception_name(error),
@@ -231,10 +235,6 @@ class Execution:
 
 def _meta(node_id: str) -> Json:
     return {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
-
-
-def _is_oom(error: BaseException) -> bool:
-    return isinstance(error, OutOfMemoryError | MemoryError)
 
 
 def _shown(value: Any) -> Any:

@@ -19,6 +19,17 @@ def linked_nodes(node: dict[str, Any]) -> list[str]:
     return [value[0] for value in node["inputs"].values() if is_link(value)]
 
 
+def cycle_failure(prompt: Prompt) -> dict[str, Any]:
+    """What `execution_error` says of nodes that wait for each other."""
+    return {
+        "exception_message": "Dependency cycle detected",
+        "exception_type": "graph.DependencyCycleError",
+        "traceback": [],
+        "current_inputs": [],
+        "current_outputs": list(prompt),
+    }
+
+
 class ExecutionPlan:
     """Which nodes still have to run for the wanted outputs, and which of them is next.
 
@@ -62,6 +73,11 @@ class ExecutionPlan:
             return self._is_output(node_id)
         followers = (other for other, needed in self._waits_for.items() if node_id in needed)
         return any(self._leads_to_output(other, steps - 1) for other in followers)
+
+    @property
+    def waiting(self) -> list[str]:
+        """What is left. When none of it is ready, its nodes wait for each other."""
+        return list(self._waits_for)
 
     def done(self, node_id: str) -> None:
         del self._waits_for[node_id]

@@ -74,7 +74,8 @@ async def refuse_foreign_origin(request: web.Request, handler: Handler) -> web.S
     """A web page the user happens to visit must not queue prompts on a server that listens on loopback."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site" or _origin_differs(request):
         return web.Response(status=403)
-    return await handler(request)
+    # A page of the same origin may ask first what it may send.
+    return web.Response() if request.method == "OPTIONS" else await handler(request)
 
 
 def _origin_differs(request: web.Request) -> bool:

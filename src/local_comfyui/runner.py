@@ -10,7 +10,7 @@ from local_comfyui.audience import Audience
 from local_comfyui.execution import Execution, Surroundings
 from local_comfyui.faults import Faults
 from local_comfyui.interruption import ServerStopping
-from local_comfyui.prompt_queue import PromptQueue, QueuedPrompt
+from local_comfyui.prompt_queue import Outcome, PromptQueue, QueuedPrompt
 from local_comfyui.sockets import Sockets
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class PromptRunner:
     def _run(self, queued: QueuedPrompt) -> None:
         started = time.perf_counter()
         audience = self._audience = Audience(self._sockets, queued.extra_data.get("client_id"))
-        outcome = Execution(queued, self._around, audience).run()
+        outcome = self._outcome(queued, audience)
         audience.current_node = None
         # Between `execution_success` and the history a real server lets up to 0.3 s pass.
         if self._faults.history_delay:
@@ -66,3 +66,14 @@ class PromptRunner:
         self._queue.finish(outcome)
         audience.finished(queued.prompt_id)
         log.info("Prompt executed in %.2f seconds", time.perf_counter() - started)
+
+    def _outcome(self, queued: QueuedPrompt, audience: Audience) -> Outcome:
+        """A prompt that cannot even be planned, such as one with a link to nowhere in an input that nobody checked,
+        ends a real ComfyUI's only runner for good. Here it fails, and the next one runs."""
+        try:
+            return Execution(queued, self._around, audience).run()
+        except ServerStopping:
+            raise
+        except Exception:
+            log.exception("Prompt %s cannot be run", queued.prompt_id)
+            return Outcome(success=False, messages=[], outputs={}, meta={})

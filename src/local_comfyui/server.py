@@ -93,8 +93,10 @@ class ComfyServer:
         )
         app = web.Application(client_max_size=MAX_UPLOAD_BYTES, middlewares=middlewares(self._journal, self._faults))
         for route in (route for table in tables for route in table):
-            app.router.add_route(route.method, route.path, route.handler)
-            app.router.add_route(route.method, f"/api{route.path}", route.handler)
+            for path in (route.path, f"/api{route.path}"):
+                app.router.add_route(route.method, path, route.handler)
+                if route.method == "GET":
+                    app.router.add_route("HEAD", path, route.handler)
         return app
 
     async def close_sockets(self) -> None:

@@ -66,7 +66,12 @@ class Sockets:
     async def publish(self) -> None:
         """Send what is queued, in order, for ever."""
         while True:
-            await self.send(await self._outbox.get())
+            message = await self._outbox.get()
+            try:
+                await self.send(message)
+            except Exception:
+                # A client id that is a list, say: everybody else is still to be heard.
+                log.exception("cannot send to client %r", message.client_id)
 
     async def send(self, message: Message) -> None:
         if message.client_id is None:

@@ -50,8 +50,6 @@ class FileRoutes:
         """The uploaded picture's alpha becomes the alpha of an earlier picture, stored under a new name."""
         post = await request.post()
         original = self._find(json.loads(str(post["original_ref"])))
-        if isinstance(original, int):
-            return web.Response(status=original)
         return await asyncio.to_thread(self._store, post, lambda image, path: _write_masked(original, image, path))
 
     def _store(self, post: Any, write: Callable[[FileField, Path], None]) -> web.Response:
@@ -88,7 +86,8 @@ class FileRoutes:
             if folder is None:
                 return 403
         path = folder / os.path.basename(name)
-        return path if path.is_file() else 404
+        # Path.is_file() raises for a name that is too long.
+        return path if os.path.isfile(path) else 404
 
     async def view(self, request: web.Request) -> web.StreamResponse:
         if "filename" not in request.query:
@@ -128,7 +127,10 @@ def _write_bytes(image: FileField, path: Path) -> None:
             target.write(block)
 
 
-def _write_masked(original: Path, mask: FileField, path: Path) -> None:
+def _write_masked(original: Path | int, mask: FileField, path: Path) -> None:
+    """Without an original nothing is written; ComfyUI's answer is the same."""
+    if isinstance(original, int):
+        return
     with Image.open(original) as picture, Image.open(mask.file) as with_alpha:
         metadata = PngInfo()
         for key, text in getattr(picture, "text", {}).items():

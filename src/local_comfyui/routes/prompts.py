@@ -57,8 +57,8 @@ class PromptRoutes:
 
     async def post_prompt(self, request: web.Request) -> web.Response:
         log.info("got prompt")
-        body = await request.json()
-        self.journal.prompts.append(copy.deepcopy(body))
+        body = await _body(request)
+        self.journal.note(self.journal.prompts, copy.deepcopy(body))
         number = self._number(body)
         if "prompt" not in body:
             return _refused(error_entry("no_prompt", "No prompt provided", "No prompt provided"))
@@ -94,7 +94,7 @@ class PromptRoutes:
         return web.json_response(self.queue.shown())
 
     async def post_queue(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await _body(request)
         if body.get("clear"):
             self.queue.clear()
         for prompt_id in body.get("delete", []):
@@ -111,7 +111,7 @@ class PromptRoutes:
         return web.json_response({} if self.faults.history_lost else shown)
 
     async def post_history(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await _body(request)
         if body.get("clear"):
             self.queue.clear_history()
         for prompt_id in body.get("delete", []):
@@ -132,10 +132,16 @@ class PromptRoutes:
 
     async def post_free(self, request: web.Request) -> web.Response:
         body = await request.json()
-        self.journal.free_calls.append(body)
+        self.journal.note(self.journal.free_calls, body)
         if body.get("free_memory"):
             self.queue.want_free_memory()
         return web.Response(status=200)
+
+
+async def _body(request: web.Request) -> Json:
+    """Neither a list nor a text has the keys that ComfyUI looks for, and that is no error there; a number is one."""
+    body = await request.json()
+    return {} if isinstance(body, list | str) else body
 
 
 def _refused(error: Json, node_errors: Json | None = None) -> web.Response:

@@ -58,21 +58,22 @@ class WebsocketRoute:
             if message.type is WSMsgType.PING and not self.faults.deaf:
                 await connection.pong(message.data)
             elif message.type is WSMsgType.TEXT:
-                if first:
-                    await self._first_message(client_id, message.data)
-                first = False
+                first = first and not await self._first_message(client_id, message.data)
 
-    async def _first_message(self, client_id: str, text: str) -> None:
-        """Only the first message may announce features (recording `feature_flags`)."""
+    async def _first_message(self, client_id: str, text: str) -> bool:
+        """Only the first message may announce features (recording `feature_flags`). False: that was no message."""
         try:
             data = json.loads(text)
         except json.JSONDecodeError:
             log.warning("Invalid JSON from client %s", client_id)
-            return
-        if isinstance(data, dict) and data.get("type") == "feature_flags":
+            return False
+        if not isinstance(data, dict):
+            return False
+        if data.get("type") == "feature_flags":
             features = data.get("data")
             self.sockets.announce_features(client_id, features if isinstance(features, dict) else {})
             await self._send(client_id, "feature_flags", FEATURES)
+        return True
 
     async def _send(self, client_id: str, event: str, data: dict[str, object]) -> None:
         await self.sockets.send(Message(text_body(event, data), client_id))

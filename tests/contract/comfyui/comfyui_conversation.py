@@ -30,7 +30,10 @@ class Socket:
             self.send({"type": "feature_flags", "data": features})
 
     def send(self, message: Json) -> None:
-        self._connection.send(json.dumps(message))
+        self.send_text(json.dumps(message))
+
+    def send_text(self, text: str) -> None:
+        self._connection.send(text)
 
     def receive(self) -> Json | bytes:
         """The next message that is no `status`: those tell of other people's prompts, too."""

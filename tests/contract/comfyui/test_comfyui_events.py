@@ -204,6 +204,25 @@ def test_the_server_answers_feature_flags_only_as_the_first_message(comfyui: Com
     assert all(isinstance(each, dict) and each["type"] != "feature_flags" for each in messages)
 
 
+def test_what_is_no_message_does_not_count_as_the_first(comfyui: ComfyUI) -> None:
+    with comfyui.open() as socket:
+        socket.send_text("no JSON")
+        socket.send_text("[]")
+        socket.send({"type": "feature_flags", "data": {}})
+        assert socket.until("feature_flags")
+
+
+def test_a_cycle_that_shows_only_at_the_run(comfyui: ComfyUI) -> None:
+    """The history calls it a success: its messages tell."""
+    run = comfyui.run({"1": {"class_type": "PreviewAny", "inputs": {"source": {"__value__": ["1", 0]}}}})
+    assert run.types == ["execution_start", "execution_cached", "execution_error", "executing"]
+    [error] = run.data_of("execution_error")
+    assert (error["node_id"], error["node_type"], error["executed"]) == ("1", "PreviewAny", [])
+    assert error["exception_message"] == "Dependency cycle detected"
+    assert error["exception_type"] == "graph.DependencyCycleError"
+    assert (run.history["status"]["status_str"], run.history["outputs"]) == ("success", {})
+
+
 def test_only_its_own_client_hears_of_a_prompt(comfyui: ComfyUI) -> None:
     with comfyui.open() as other:
         comfyui.run(one_picture(unique()))

@@ -63,6 +63,19 @@ def test_a_mask_becomes_the_alpha_of_the_original(comfyui: ComfyUI) -> None:
     assert seen.getpixel((0, 0)) == (10, 20, 30, 77)
 
 
+@pytest.mark.parametrize("original", [{"filename": "nosuch.png"}, {"filename": "../x.png"}, {"filename": ""}])
+def test_a_mask_for_no_original_is_answered_but_not_stored(comfyui: ComfyUI, original: Json) -> None:
+    name = f"{unique('mask')}.png"
+    answer = comfyui.call(
+        "POST",
+        "/upload/mask",
+        files={"image": (name, png((0, 0, 0, 77), mode="RGBA"), "image/png")},
+        data={"original_ref": json.dumps({"type": "input"} | original)},
+    )
+    assert (answer.status_code, answer.json()["name"]) == (200, name)
+    assert comfyui.get("/view", filename=name, type="input").status_code == 404
+
+
 @pytest.mark.parametrize("name", ["sp ace ünï.png", "日本.png", "a'b&c.png", "100%.png"])
 def test_odd_names_survive(comfyui: ComfyUI, name: str) -> None:
     folder, content = unique(), png((1, 1, 1))
@@ -75,6 +88,7 @@ def test_odd_names_survive(comfyui: ComfyUI, name: str) -> None:
     [
         ({}, 404),
         ({"filename": "nosuch.png"}, 404),
+        ({"filename": "n" * 300 + ".png"}, 404),
         ({"filename": ""}, 400),
         ({"filename": "../models.png"}, 400),
         ({"filename": "/etc/passwd"}, 400),

@@ -40,6 +40,16 @@ def test_unknown_things(comfyui: ComfyUI) -> None:
     assert comfyui.get("/no/such/route").status_code == 404
 
 
+def test_what_can_be_got_can_be_asked_for_its_head(comfyui: ComfyUI) -> None:
+    head = comfyui.call("HEAD", "/api/queue")
+    assert (head.status_code, head.headers["Content-Type"], head.content) == (
+        200,
+        "application/json; charset=utf-8",
+        b"",
+    )
+    assert comfyui.call("OPTIONS", "/prompt").status_code == 200
+
+
 @pytest.mark.parametrize("header", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_a_foreign_page_is_turned_away(comfyui: ComfyUI, release: str, header: dict[str, str]) -> None:
     if release == "0.3.64" and "Origin" not in header:

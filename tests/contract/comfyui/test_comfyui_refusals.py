@@ -100,6 +100,13 @@ def test_a_missing_node_further_back_is_blamed_on_the_node_that_links_to_it(comf
     assert error["extra_info"]["linked_node"] == ["1", 0]
 
 
+@pytest.mark.parametrize("body", [[], "x"])
+def test_a_body_without_keys(comfyui: ComfyUI, body: Any) -> None:
+    response = comfyui.post("/prompt", body)
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "no_prompt")
+    assert [comfyui.post(route, body).status_code for route in ("/queue", "/history")] == [200, 200]
+
+
 def test_load_image_without_its_image(comfyui: ComfyUI) -> None:
     error = first_error(comfyui, saved("LoadImage"), "1")
     assert error["type"] == "exception_during_inner_validation"

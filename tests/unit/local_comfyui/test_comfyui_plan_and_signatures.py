@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from local_comfyui.cache import CacheEntry, OutputCache, Signatures
+from local_comfyui.cache import ENTRY_WEIGHT, CacheEntry, OutputCache, Signatures
 from local_comfyui.folders import Folders
 from local_comfyui.graph import ExecutionPlan, is_link, linked_nodes
 from local_comfyui.nodes import node_types
@@ -121,7 +121,7 @@ def test_a_sender_is_never_like_itself(tmp_path: Path) -> None:
 
 
 def test_the_cache_forgets_what_was_not_used_for_longest() -> None:
-    cache = OutputCache(capacity=3 * 30_000)
+    cache = OutputCache(capacity=3 * (30_000 + ENTRY_WEIGHT))
     picture = Images((Image.new("RGB", (100, 100)),))
     for name in ("a", "b", "c"):
         cache.put(name, CacheEntry((picture,), None))
@@ -130,3 +130,10 @@ def test_the_cache_forgets_what_was_not_used_for_longest() -> None:
     assert [name for name in "abcd" if cache.get(name)] == ["a", "c", "d"]
     cache.clear()
     assert cache.get("d") is None
+
+
+def test_results_without_pictures_are_forgotten_too() -> None:
+    cache = OutputCache(capacity=3 * ENTRY_WEIGHT)
+    for number in range(4):
+        cache.put(number, CacheEntry(("a text",), None))
+    assert [number for number in range(4) if cache.get(number)] == [1, 2, 3]
