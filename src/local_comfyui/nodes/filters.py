@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, ImageChops, ImageMath, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from local_comfyui.nodes.declaration import Input, NodeCall, NodeResult, NodeType, choice, integer, number
 from local_comfyui.nodes.pictures import Images
-from local_comfyui.nodes.size import resized
+from local_comfyui.nodes.size import computed, resized
 
 
 def _invert(call: NodeCall, image: Images) -> NodeResult:
@@ -58,26 +58,17 @@ def _blur_axis(band: Image.Image, weights: list[int], *, across: bool) -> Image.
         left, top = (radius + step, 0) if across else (0, radius + step)
         return padded.crop((left, top, left + width, top + height))
 
-    total = _computed(lambda of: of["tap"] * weights[0] + _FIXED_POINT // 2, tap=shifted(0))
+    total = computed(lambda of: of["tap"] * weights[0] + _FIXED_POINT // 2, tap=shifted(0))
     for step, weight in enumerate(weights[1:], start=1):
         if weight:
             total = _with_taps(total, weight, shifted(-step), shifted(step))
-    return _computed(lambda of: of["convert"](of["total"] / _FIXED_POINT, "L"), total=total)
+    return computed(lambda of: of["convert"](of["total"] / _FIXED_POINT, "L"), total=total)
 
 
 def _with_taps(total: Image.Image, weight: int, before: Image.Image, after: Image.Image) -> Image.Image:
-    return _computed(
+    return computed(
         lambda of: of["total"] + (of["before"] + of["after"]) * weight, total=total, before=before, after=after
     )
-
-
-Formula = Callable[[dict[str, Any]], Any]
-
-
-def _computed(formula: Formula, **pictures: Image.Image) -> Image.Image:
-    result = ImageMath.lambda_eval(formula, **pictures)
-    assert isinstance(result, Image.Image)
-    return result
 
 
 def _reflected(band: Image.Image, radius: int, *, across: bool) -> Image.Image:
@@ -121,7 +112,7 @@ def _brightened(value: float) -> float:
 def _each_pixel(formula: Callable[..., Any], *bands: Image.Image) -> Image.Image:
     """Compute a formula on bands scaled to 0..1."""
     names = {str(index): band for index, band in enumerate(bands)}
-    return _computed(
+    return computed(
         lambda of: of["convert"](formula(*(of["float"](of[name]) / 255.0 for name in names)) * 255.0 + 0.5, "L"),
         **names,
     )

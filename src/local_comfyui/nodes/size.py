@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
+from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageMath
 
 from local_comfyui.nodes.declaration import (
     MAX_RESOLUTION,
@@ -21,9 +23,8 @@ from local_comfyui.nodes.pictures import Images
 
 METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 
-# torch interpolates these two without smoothing when it makes a picture smaller. Pillow's resize() smooths,
-# its transform() does not.
-_UNSMOOTHED = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# torch's bicubic curve has this slope; Pillow's two have others (-0.5 in resize(), -1 in transform()).
+_BICUBIC_SLOPE = -0.75
 
 
 def resized(picture: Image.Image, width: int, height: int, method: str, crop: str = "disabled") -> Image.Image:
@@ -32,10 +33,12 @@ def resized(picture: Image.Image, width: int, height: int, method: str, crop: st
         picture = _center_part(picture, width, height)
     if picture.size == (width, height):
         return picture
-    if method in _UNSMOOTHED:
-        across, down = picture.width / width, picture.height / height
-        matrix = (across, 0, 0, 0, down, 0)
-        return picture.transform((width, height), Image.Transform.AFFINE, matrix, _UNSMOOTHED[method])
+    if method == "bilinear":
+        # Without smoothing when it gets smaller, as in torch: Pillow's resize() would smooth.
+        matrix = (picture.width / width, 0, 0, 0, picture.height / height, 0)
+        return picture.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    if method == "bicubic":
+        return Image.merge(picture.mode, [_bicubic(band, width, height) for band in picture.split()])
     if method == "lanczos":
         return picture.resize((width, height), Image.Resampling.LANCZOS)
     windows = _nearest_windows if method == "nearest-exact" else _area_windows
@@ -63,6 +66,42 @@ def _columns_averaged(picture: Image.Image, windows: list[tuple[int, int]]) -> I
         if end - start > 1:
             part = part.resize((1, picture.height), Image.Resampling.BOX)
         result.paste(part, (column, 0))
+    return result
+
+
+def _bicubic(band: Image.Image, width: int, height: int) -> Image.Image:
+    """Not smoothed either. In floats to the end, because the curve overshoots."""
+    narrowed = _bicubic_columns(band.convert("F"), width).transpose(Image.Transpose.TRANSPOSE)
+    result = _bicubic_columns(narrowed, height).transpose(Image.Transpose.TRANSPOSE)
+    return computed(lambda of: of["convert"](of["sum"] + 0.5, "L"), sum=result)
+
+
+def _bicubic_columns(band: Image.Image, new: int) -> Image.Image:
+    """Each new column is a weighted sum of the four old ones around its place; past an edge the edge is repeated."""
+    places = [(column + 0.5) * band.width / new - 0.5 for column in range(new)]
+    total = Image.new("F", (new, band.height))
+    for tap in (-1, 0, 1, 2):
+        sources = [min(max(math.floor(place) + tap, 0), band.width - 1) for place in places]
+        weights = [_bicubic_weight(math.floor(place) + tap - place) for place in places]
+        row = Image.frombytes("F", (new, 1), struct.pack(f"{new}f", *weights))
+        total = computed(
+            lambda of: of["total"] + of["columns"] * of["weights"],
+            total=total,
+            columns=_columns_averaged(band, [(source, source + 1) for source in sources]),
+            weights=row.resize(total.size, Image.Resampling.NEAREST),
+        )
+    return total
+
+
+def _bicubic_weight(distance: float) -> float:
+    x, a = abs(distance), _BICUBIC_SLOPE
+    return ((a + 2) * x - (a + 3)) * x * x + 1 if x <= 1 else a * (((x - 5) * x + 8) * x - 4)
+
+
+def computed(formula: Callable[[dict[str, Any]], Any], **pictures: Image.Image) -> Image.Image:
+    """The picture that a formula of ImageMath makes of others."""
+    result = ImageMath.lambda_eval(formula, **pictures)
+    assert isinstance(result, Image.Image)
     return result
 
 

@@ -157,6 +157,13 @@ def test_views_that_fail_stall_or_break_off(server: LocalComfyUI, comfyui: Comfy
     assert time.monotonic() - started >= 0.05
 
 
+def test_slow_uploads(server: LocalComfyUI, comfyui: ComfyUI) -> None:
+    server.faults.slow_upload(0.05, times=1)
+    started = time.monotonic()
+    assert comfyui.upload("x.png", png(1)).status_code == 200
+    assert time.monotonic() - started >= 0.05
+
+
 def test_uploads_that_fail(server: LocalComfyUI, comfyui: ComfyUI) -> None:
     server.faults.fail_upload(500, times=1)
     assert comfyui.upload("x.png", png(1)).status_code == 500
