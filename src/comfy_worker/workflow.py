@@ -77,7 +77,9 @@ def _prepared(node: Mapping[str, Any], folder: str, staged: Mapping[str, str], *
         inputs[PREFIX] = f"{folder}/{prefix}"
     elif prefix is not None or fresh:
         inputs[FRESH_KEY] = folder
-    return {**node, "inputs": inputs}
+    # ComfyUI looks for a title in there to name an unknown node by, and answers a bare 500 when it is no object.
+    kept = {key: value for key, value in node.items() if key != "_meta" or isinstance(value, Mapping)}
+    return {**kept, "inputs": inputs}
 
 
 def _file_reference(key: str, value: Any, staged: Mapping[str, str]) -> str | None:

@@ -228,6 +228,15 @@ def test_prepare_leaves_the_original_as_it_was() -> None:
     assert before == SAVING
 
 
+@pytest.mark.parametrize("meta", [None, "a title", ["a title"]])
+def test_prepare_leaves_out_a_meta_that_is_no_object(meta: Any) -> None:
+    """ComfyUI 0.26.0 would answer 500 instead of naming an unknown node type."""
+    graph = {"1": {**node(), "_meta": meta}, "2": {**node(), "_meta": {"title": "T"}}}
+    workflow.check(graph)
+    prepared = workflow.prepare(graph, "job", {})
+    assert ("_meta" in prepared["1"], prepared["2"]["_meta"]) == (False, {"title": "T"})
+
+
 def test_prepare_keeps_what_else_a_node_carries() -> None:
     graph = {"9": {**node("SaveImage", filename_prefix="x", n=None, f=0.0, t=""), "_meta": {"title": "Save"}}}
     assert workflow.prepare(graph, "job-1", {}) == {
