@@ -40,9 +40,6 @@ MODEL_FOLDERS: dict[str, tuple[str, ...]] = {
     "detection": ("detection",),
 }
 
-# Names ComfyUI once used and still accepts in `GET /models/{folder}`.
-LEGACY_MODEL_FOLDERS = {"unet": "diffusion_models", "clip": "text_encoders"}
-
 
 @dataclass(frozen=True)
 class Folders:
@@ -103,11 +100,10 @@ class Folders:
 
     def model_files(self, folder: str) -> list[str] | None:
         """What `GET /models/{folder}` lists; None for a folder ComfyUI does not know."""
-        name = LEGACY_MODEL_FOLDERS.get(folder, folder)
-        if name not in MODEL_FOLDERS:
+        if folder not in MODEL_FOLDERS:
             return None
         found: set[str] = set()
-        for sub_folder in MODEL_FOLDERS[name]:
+        for sub_folder in MODEL_FOLDERS[folder]:
             root = self.models / sub_folder
             found.update(
                 path.relative_to(root).as_posix()

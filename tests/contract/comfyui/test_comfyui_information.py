@@ -34,7 +34,9 @@ def test_the_system_tells_its_arguments_and_its_devices(comfyui: ComfyUI) -> Non
 
 
 def test_unknown_things(comfyui: ComfyUI) -> None:
-    assert comfyui.get("/models/nosuchfolder").status_code == 404
+    # Also the old names of two folders.
+    for folder in ("nosuchfolder", "unet", "clip"):
+        assert comfyui.get(f"/models/{folder}").status_code == 404
     assert comfyui.get("/object_info/NoSuchNode").json() == {}
     assert comfyui.get("/history/00000000-0000-0000-0000-000000000000").json() == {}
     assert comfyui.get("/no/such/route").status_code == 404

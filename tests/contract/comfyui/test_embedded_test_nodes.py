@@ -143,5 +143,4 @@ def test_models_in_old_folders_and_embeddings(server: LocalComfyUI, comfyui: Com
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"")
     assert comfyui.get("/models/diffusion_models").json() == ["a.safetensors", "b.sft"]
-    assert comfyui.get("/models/unet").json() == ["a.safetensors", "b.sft"]
     assert comfyui.get("/embeddings").json() == ["e"]
