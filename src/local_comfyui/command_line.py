@@ -19,6 +19,9 @@ from local_comfyui.server import ComfyServer, ServerOptions
 
 log = logging.getLogger("local_comfyui")
 
+# Validation takes three frames a node: chains as long as ComfyUI validates, about 950 nodes.
+_RECURSION_LIMIT = 3000
+
 _EVERYWHERE = "0.0.0.0"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -50,6 +53,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options, ignored = parse(sys.argv[1:] if arguments is None else arguments)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     logging.basicConfig(level=options.verbose, format="%(message)s", stream=sys.stderr)
     if ignored:
         log.info("Ignored options: %s", " ".join(ignored))

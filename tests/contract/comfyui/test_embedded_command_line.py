@@ -52,6 +52,15 @@ def test_it_starts_the_way_a_checkout_of_comfyui_does(tmp_path: Path) -> None:
         assert running.wait(timeout=20) == 0
 
 
+def test_it_validates_a_long_chain(tmp_path: Path) -> None:
+    chain = {str(n): {"class_type": "ImageInvert", "inputs": {"image": [str(n - 1), 0]}} for n in range(1, 600)}
+    broken = {"0": {"class_type": "EmptyImage", "inputs": {}}}
+    end = {"save": {"class_type": "SaveImage", "inputs": {"images": ["599", 0], "filename_prefix": "x"}}}
+    with process("-m", "local_comfyui", cwd=tmp_path) as (comfyui, _):
+        answer = comfyui.post("/prompt", {"prompt": broken | chain | end}).json()
+    assert {error["type"] for error in answer["node_errors"]["0"]["errors"]} == {"required_input_missing"}
+
+
 def test_it_runs_as_a_module_in_the_default_directory_and_empties_temp(tmp_path: Path) -> None:
     left_over = tmp_path / ".comfyui" / "temp" / "old.png"
     left_over.parent.mkdir(parents=True)
