@@ -20,6 +20,8 @@ else:
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 ROOT = "comfy_worker"
+#: Characters of a line: an error may carry a whole text of its node.
+LONGEST_LINE = 2000
 
 
 class _Redacted(logging.Formatter):
@@ -30,11 +32,25 @@ class _Redacted(logging.Formatter):
         # Longest first: a secret may be the beginning of another.
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # What clients and nodes named must not look like a line of its own. A traceback is added after this.
+        record.message = _on_one_line(self._masked(record.message))
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        return self._masked(super().format(record))
+
+    def _masked(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _on_one_line(text: str) -> str:
+    shown = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}... ({len(text)} characters)"
+    return (
+        shown if shown.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+    )
 
 
 class JobLog(_Adapter):

@@ -99,3 +99,20 @@ def test_a_step_that_fails_is_no_line(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(ValueError, match="boom"), JobLog("j").step("uploaded"):
         raise ValueError("boom")
     assert written(capsys) == ""
+
+
+def test_names_of_clients_cannot_make_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("INFO")
+    JobLog("evil\nINFO job=forged", "p").info("failed: %s", "out of\r\nmemory\x1b[2J \u2028 für immer")
+    text = written(capsys)
+    assert len(text.splitlines()) == 1
+    assert text.endswith("job=evil\\nINFO job=forged prompt=p failed: out of\\r\\nmemory\\x1b[2J \\u2028 für immer\n")
+
+
+def test_a_line_is_not_longer_than_needed_and_not_cut_within_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("INFO", ["comfyui-0123"])
+    JobLog("j").info("failed: %s", "x" * 1980 + "comfyui-0123" + "y" * 100_000)
+    text = written(capsys)
+    assert "comfyui" not in text
+    assert len(text) < 2200
+    assert text.endswith(" characters)\n")
