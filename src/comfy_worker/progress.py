@@ -24,7 +24,7 @@ def report(execution: Execution, workflow: Mapping[str, Any], queue_position: in
         step = execution.progress
         if step is not None and step.node_id in (None, execution.node_id) and step.maximum > 0:
             progress.update(step=int(step.value), steps=int(step.maximum))
-            part = min(1.0, step.value / step.maximum)
+            part = max(0.0, min(1.0, step.value / step.maximum))
     progress["percent"] = min(99, int(100 * (done + part) / total))
     return {"progress": progress}
 

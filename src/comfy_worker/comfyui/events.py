@@ -8,6 +8,7 @@ is a big-endian uint32 event type and its payload: 1 = picture (uint32 format: 1
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -170,14 +171,14 @@ def _executing(data: Mapping[str, Any]) -> Executing:
 
 def _progress(data: Mapping[str, Any]) -> Progress:
     return Progress(
-        _optional(data.get("prompt_id")), _optional(data.get("node")), float(data["value"]), float(data["max"])
+        _optional(data.get("prompt_id")), _optional(data.get("node")), _number(data["value"]), _number(data["max"])
     )
 
 
 def _progress_state(data: Mapping[str, Any]) -> ProgressState:
     prompt_id, nodes = str(data["prompt_id"]), list(data["nodes"].values())
     running = tuple(
-        Progress(prompt_id, str(node["node_id"]), float(node["value"]), float(node["max"]))
+        Progress(prompt_id, str(node["node_id"]), _number(node["value"]), _number(node["max"]))
         for node in nodes
         if node["state"] == "running"
     )
@@ -187,6 +188,14 @@ def _progress_state(data: Mapping[str, Any]) -> ProgressState:
 def _executed(data: Mapping[str, Any]) -> Executed:
     output = data.get("output")
     return Executed(str(data["prompt_id"]), str(data["node"]), output if isinstance(output, dict) else {})
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for NaN and Infinity, which a custom node may send and Python reads from JSON."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 def _optional(value: Any) -> str | None:

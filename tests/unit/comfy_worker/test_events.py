@@ -116,6 +116,12 @@ def test_text_frames(kind: Any, data: Any, event: events.Event) -> None:
         text("executing", []),
         text("progress", {"value": None, "max": 1}),
         text("progress", {"value": 10**400, "max": 1}),
+        text("progress", {"value": float("nan"), "max": 1}),
+        text("progress", {"value": 1, "max": float("inf")}),
+        text(
+            "progress_state",
+            {"prompt_id": "p", "nodes": {"1": {"node_id": "1", "state": "running", "value": float("nan"), "max": 1}}},
+        ),
         text("progress_state", {"prompt_id": "p", "nodes": []}),
         text("progress_state", {"prompt_id": "p", "nodes": {"1": None}}),
         text("executed", {"prompt_id": "p"}),
@@ -123,7 +129,7 @@ def test_text_frames(kind: Any, data: Any, event: events.Event) -> None:
         "[" * 100_000,
         '{"type": ' + "[" * 100_000,
     ],
-    ids=range(26),
+    ids=range(29),
 )
 def test_malformed_text_frames(frame: str | bytes) -> None:
     assert parse_text(frame) == Unknown("malformed message")

@@ -82,3 +82,8 @@ def test_the_percentage_never_goes_back() -> None:
         execution.receive(event)
         seen.append(report(execution)["percent"])
     assert seen == sorted(seen)  # type: ignore[type-var]
+
+
+def test_steps_below_zero_are_no_progress() -> None:
+    execution = after(events.Started(PROMPT), events.Executing(PROMPT, "2"), events.Progress(PROMPT, "2", -500, 10))
+    assert report(execution)["percent"] == 0
