@@ -131,15 +131,18 @@ def _staged_name(name: str, content: bytes) -> str:
 
 def _verified_type(name: str, content: bytes) -> str:
     """The media type, by the content for images and by the name for all else. Raises ValueError for a broken image."""
+    if (named := media_type_of(name)).startswith("text/"):
+        # "P3" begins a picture as well as a prompt.
+        return named
     try:
         with _opened(content) as image:
             # A PNG carries checksums: they tell damage ten times as fast as decoding does.
             image.verify() if image.format == "PNG" else image.load()
-            return Image.MIME.get(image.format or "", media_type_of(name))
+            return Image.MIME.get(image.format or "", named)
     except UnidentifiedImageError:
         if PurePosixPath(name).suffix.lower() in _IMAGE_SUFFIXES:
             raise ValueError("is not an image, or its data is damaged") from None
-        return media_type_of(name)
+        return named
     except Image.DecompressionBombError as error:
         raise ValueError(f"is too large: {error}") from error
     except Exception as error:

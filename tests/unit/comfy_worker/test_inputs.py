@@ -224,6 +224,11 @@ def test_what_pillow_takes_for_an_image_and_cannot_load_passes(
     assert media_type in (None, file.media_type)
 
 
+@pytest.mark.parametrize("text", ["P3 is a mode of PPM", "P5 9", "BMW", "GIF89a is old", "II*"])
+def test_text_that_begins_like_a_picture_passes(text: str) -> None:
+    assert decode(entry(b64(text.encode()), "prompts.txt"), no_fetch).media_type == "text/plain"
+
+
 def test_every_image_format_that_is_opened_is_known_to_pillow() -> None:
     """An unknown name in the list makes Pillow raise KeyError for every file."""
     Image.init()
