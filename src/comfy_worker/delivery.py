@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -41,8 +42,12 @@ class OutputSource:
             with self._client.view(file.filename, file.subfolder, file.folder) as opened:
                 yield opened
         else:
-            with path.open("rb") as stream:
-                yield stream, path.stat().st_size
+            try:
+                stream = path.open("rb")
+            except OSError as error:
+                raise OutputUnavailable(f"it cannot be read: {type(error).__name__}") from error
+            with stream:
+                yield stream, os.fstat(stream.fileno()).st_size
 
 
 class Delivery:
@@ -72,6 +77,8 @@ class Delivery:
         self._under_way: list[tuple[OutputFile, Future[dict[str, Any]]]] = []
         self._keys: set[str] = set()
         self._inline_bytes = 0
+        #: What each file has of these, by its key.
+        self._reserved: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @property
@@ -159,16 +166,19 @@ class Delivery:
 
     def _stored(self, file: OutputFile, key: str, stream: IO[bytes], size: int | None) -> Any:
         if isinstance(self._storage, InlineStorage) and size is not None:
-            self._reserve(file, size)
+            self._reserve(file, key, size)
         return self._storage.store(key, file.media_type, stream, size)
 
-    def _reserve(self, file: OutputFile, size: int) -> None:
+    def _reserve(self, file: OutputFile, key: str, size: int) -> None:
         """Nothing is read that the response cannot carry: RunPod would drop all of it. Raises ResultTooLarge."""
         needed = (size + 2) // 3 * 4 + ENTRY_BYTES
         with self._lock:
+            # Once, however often it is tried.
+            self._inline_bytes -= self._reserved.pop(key, 0)
             if self._inline_bytes + needed > self._limit:
                 raise ResultTooLarge(f"'{file.filename}' of node {file.node_id} ({size / MIB:.1f} MiB)")
             self._inline_bytes += needed
+            self._reserved[key] = needed
 
     def _key(self, file: OutputFile) -> str:
         """`<job>/<subfolder>/<filename>`, unique within the job and without any step upwards."""
