@@ -7,10 +7,15 @@ from typing import Any
 
 from comfy_worker.comfyui import events
 from comfy_worker.errors import (
+    ComfyUIDied,
+    ComfyUIUnavailable,
     ExecutionError,
     ExecutionFailed,
     ExecutionInterrupted,
     ExecutionLost,
+    ExecutionStalled,
+    ExecutionTimedOut,
+    InputUploadFailed,
     OutOfMemory,
     ResultTooLarge,
     WorkerError,
@@ -48,6 +53,12 @@ def breaks_process(error: WorkerError) -> bool:
         and not isinstance(error, OutOfMemory)
         and any(sign in text for sign in _BROKEN_CUDA)
     )
+
+
+def may_mean_hanging(error: WorkerError) -> bool:
+    """Whether it is worth asking if ComfyUI still answers. One that died is started again without being asked."""
+    kinds = (ComfyUIUnavailable, InputUploadFailed, ExecutionStalled, ExecutionTimedOut)
+    return isinstance(error, kinds) and not isinstance(error, ComfyUIDied)
 
 
 def undelivered(failures: Sequence[WorkerError], limit: int) -> WorkerError:

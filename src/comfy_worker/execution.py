@@ -4,12 +4,10 @@ Two rules for this file. Everything that decides how a prompt ended lives here; 
 
 Theory of operation. The websocket is an accelerator, /history and /queue are the truth. On one unbroken connection the
 events alone are enough: every output was named by an `executed`, and `execution_success` ends the run (up to 0.3 s
-before
-the history is written, recording success_single_image). After a gap (`connection_lost`) events may be missing, so an
-end counts only once the history confirms it; the caller looks (`wants_look`) and hands in what it saw (`reconcile`). A
-prompt
-that neither the queue nor the history knows on LOST_AFTER_LOOKS looks in a row is LOST. So success is never reported
-without either an unbroken event stream or a history entry that says so.
+before the history is written, recording success_single_image). After a gap (`connection_lost`) events may be missing,
+so an end counts only once the history confirms it; the caller looks (`wants_look`) and hands in what it saw
+(`reconcile`). A prompt that neither the queue nor the history knows on LOST_AFTER_LOOKS looks in a row is LOST. So
+success is never reported without either an unbroken event stream or a history entry that says so.
 """
 
 from __future__ import annotations
@@ -146,6 +144,8 @@ class Execution:
         Returns every output the entry names, those already handed on included.
         """
         if history is not None:
+            # An end that nobody told: the connection was dead without a word.
+            self._gap |= not self.ended
             self._confirmed = True
             self._end_by_history(history)
             outputs = history.get("outputs")

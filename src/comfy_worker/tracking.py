@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from comfy_worker import progress
@@ -56,18 +56,23 @@ class Tracker:
         listener: Listener,
         stop: threading.Event,
         log: JobLog,
+        followed: Set[str] = frozenset(),
         clock: Clock = time.monotonic,
     ) -> None:
+        """`followed` are the prompts that have a job behind them, which watches over their limits."""
         self._client = client
         self._server = server
         self._listener = listener
         self._stop = stop
         self._log = log
+        self._followed = followed
         self._clock = clock
         self._generation = server.generation
         self._quiet = False
         self._last_look = self._last_heard = self._last_moved = clock()
         self._seen: tuple[Any, ...] = ()
+        #: The queue or the history showed that it runs or ran, whether an event told so or not.
+        self._seen_running = self._seen_ended = False
         self._started_at: float | None = None
         self._last_report = 0.0
         self._queue_position: int | None = None
@@ -98,7 +103,7 @@ class Tracker:
             self._check(execution, workflow, limit, stall_s)
             if output := self._hear(execution):
                 on_output(output)
-            if self._started_at is None and execution.state is not State.QUEUED:
+            if self._started_at is None and (self._seen_running or execution.state is not State.QUEUED):
                 self._started_at, limit = self._clock(), Deadline(limit_s, self._clock)
             if execution.node_id and execution.node_id != node:
                 node = execution.node_id
@@ -106,7 +111,7 @@ class Tracker:
             if self._clock() - self._last_report >= REPORT_S:
                 self._last_report = self._clock()
                 on_progress(progress.report(execution, workflow, self._queue_position))
-            if not execution.settled and self._look_is_due(execution):
+            if not execution.settled and self._look_is_due(execution, stall_s):
                 for seen in self._look(execution):
                     on_output(seen)
 
@@ -121,11 +126,15 @@ class Tracker:
                 f"The workflow took longer than its limit of {limit.seconds:g} s{at and f' (at {at})'}:"
                 " raise EXECUTION_TIMEOUT_S or input.timeout_s, or make the workflow smaller"
             )
-        if stall_s is not None and self._clock() - self._last_moved >= stall_s:
+        # Only a look tells whether it merely waits behind others.
+        if self._has_stalled(stall_s) and self._last_look >= self._last_moved:
             raise ExecutionStalled(
                 f"ComfyUI made no progress for {stall_s:g} s{at and f' (at {at})'}: raise STALL_TIMEOUT_S if the node"
                 " needs longer without a word"
             )
+
+    def _has_stalled(self, stall_s: float | None) -> bool:
+        return stall_s is not None and self._clock() - self._last_moved >= stall_s
 
     def _hear(self, execution: Execution) -> NodeOutput | PictureOutput | None:
         heard = self._listener.receive(END_LOOK_S if execution.wants_look else SLICE_S)
@@ -146,15 +155,21 @@ class Tracker:
             case events.Unknown(kind):
                 self._log.debug("ignored an event of type %s", kind)
                 return None
-        prompt_id = getattr(heard, "prompt_id", execution.prompt_id)
-        if prompt_id in (execution.prompt_id, None):
+        if self._concerns(heard, execution):
             self._last_heard = self._last_moved = now
         return execution.receive(heard)
 
-    def _look_is_due(self, execution: Execution) -> bool:
+    @staticmethod
+    def _concerns(heard: events.Event, execution: Execution) -> bool:
+        """The length of the queue, which is told to everybody, says nothing of our prompt."""
+        return not isinstance(heard, events.Status) and getattr(heard, "prompt_id", None) in (execution.prompt_id, None)
+
+    def _look_is_due(self, execution: Execution, stall_s: float | None) -> bool:
         if execution.wants_look:
             return self._clock() - self._last_look >= END_LOOK_S
-        patience = SILENCE_AFTER_GAP_S if execution.gap else SILENCE_S
+        if self._has_stalled(stall_s):
+            return True
+        patience = SILENCE_AFTER_GAP_S if execution.gap or self._seen_ended else SILENCE_S
         return self._clock() - max(self._last_heard, self._last_look) >= patience
 
     def _look(self, execution: Execution) -> list[NodeOutput]:
@@ -170,10 +185,15 @@ class Tracker:
         self._last_look = self._clock()
         waits = execution.prompt_id in pending
         self._queue_position = pending.index(execution.prompt_id) + len(running) if waits else None
-        if (running, pending) != self._seen or (waits and running):
+        self._seen_running |= execution.prompt_id in running
+        if (running, pending) != self._seen or (waits and not self._followed.isdisjoint(running)):
             # Whoever runs before us is watched by its own job.
             self._seen = (running, pending)
             self._last_moved = self._clock()
+        if history is not None and not (self._seen_ended or execution.ended or execution.gap):
+            # On a sound connection its last events are on their way.
+            self._seen_ended = True
+            return []
         return execution.reconcile(history, queued=waits or execution.prompt_id in running)
 
 

@@ -18,17 +18,18 @@ from comfy_worker.comfyui.client import ComfyUIClient
 from comfy_worker.comfyui.folders import Folders
 from comfy_worker.comfyui.listener import Listener
 from comfy_worker.comfyui.process import ComfyUIServer
-from comfy_worker.conclusion import breaks_process, raise_unless_succeeded, undelivered
+from comfy_worker.conclusion import raise_unless_succeeded, undelivered
 from comfy_worker.config import Settings, bucket_for_job
 from comfy_worker.delivery import Delivery, OutputSource
 from comfy_worker.download import download
-from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, OutOfMemory, WorkerError
+from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, WorkerError
 from comfy_worker.execution import Execution
 from comfy_worker.forgetting import Forgetting
 from comfy_worker.inputs import InputFile
 from comfy_worker.job import Job, job_id, parse_job
 from comfy_worker.logs import JobLog
 from comfy_worker.outputs import OutputFile
+from comfy_worker.recovery import Recovery
 from comfy_worker.staging import Staging
 from comfy_worker.storage import Storages
 from comfy_worker.tracking import Tracker, raise_if_cancelled
@@ -93,11 +94,14 @@ class Worker:
         self._explain_missing = explain_missing
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._decoding = ThreadPoolExecutor(INPUTS, "input")
-        self._forgetting = Forgetting(client)
+        self._forgetting = Forgetting(client, self._remove_output_folder)
         self._staging = Staging(self._client, self._folders, self._transfers)
         self._source = OutputSource(self._client, self._folders)
         self._storages = Storages(settings.bucket)
         self._fetch = partial(download, most_bytes=inputs.LARGEST, allow_private=settings.input_url_allow_private)
+        #: Prompts that have a job behind them; what else runs is nobody's (of this worker).
+        self._followed: set[str] = set()
+        self._recovery = Recovery(client, server, self._followed)
         #: Node types seen to write files under names that are not the job's own.
         self._writers: set[str] = set()
 
@@ -121,7 +125,7 @@ class Worker:
             self._work(attempt)
             body = response.success(attempt.delivered, attempt.warnings)
         except WorkerError as error:
-            give_back |= not self._heal(error)
+            give_back |= not self._recovery.from_failure(error)
             body = response.failure(error, attempt.delivered, attempt.warnings)
         except Exception as error:
             # The last wall: the SDK would send traceback, host name and worker id to the caller.
@@ -156,10 +160,12 @@ class Worker:
             self._execute(attempt, job, staged, delivery)
             delivery.finish()
         finally:
-            with attempt.log.step("delivered what was left of %d files", len(delivery.files)):
-                attempt.delivered, failures = delivery.collect()
-            self._learn_writers(job, delivery.files, attempt.prompt_id)
-            self._clean_up(attempt.prompt_id, staged.values(), delivery.files, started)
+            try:
+                with attempt.log.step("delivered what was left of %d files", len(delivery.files)):
+                    attempt.delivered, failures = delivery.collect()
+            finally:
+                self._learn_writers(job, delivery.files, attempt.prompt_id)
+                self._clean_up(attempt.prompt_id, staged.values(), delivery.files, started)
         if failures:
             raise undelivered(failures, limit)
 
@@ -177,8 +183,9 @@ class Worker:
             settings.reconnect_delay_s,
             attempt.stop.wait,
         )
-        tracker = Tracker(self._client, self._server, listener, attempt.stop, attempt.log)
+        tracker = Tracker(self._client, self._server, listener, attempt.stop, attempt.log, self._followed)
         limits = [limit for limit in (settings.execution_timeout_s, job.timeout_s) if limit]
+        self._followed.add(prompt_id)
         try:
             raise_if_cancelled(attempt.stop)
             with attempt.log.step("queued"):
@@ -200,6 +207,7 @@ class Worker:
                 submission.withdraw(self._client, prompt_id)
             raise
         finally:
+            self._followed.discard(prompt_id)
             listener.close()
 
     def _extra_data(self, job: Job) -> dict[str, Any]:
@@ -211,17 +219,6 @@ class Worker:
             return bucket_for_job(job.bucket, self._settings) if job.bucket else None
         except ValueError as error:
             raise InvalidInput(f"s3Config.endpointUrl cannot be used: {error}") from error
-
-    def _heal(self, error: WorkerError) -> bool:
-        """Leave a sound ComfyUI to the next job. False: this worker cannot, and is to be replaced."""
-        if isinstance(error, OutOfMemory):
-            try:
-                self._client.free_memory()
-            except ComfyUIUnavailable:
-                return not self._server.hopeless
-        if breaks_process(error):
-            return self._server.restart()
-        return not self._server.hopeless
 
     def _learn_writers(self, job: Job, made: Sequence[OutputFile], prompt_id: str) -> None:
         for file in made:
@@ -235,12 +232,14 @@ class Worker:
         """Nothing of the job stays behind: no input, no output, no history for the next client's workflow to read."""
         self._staging.release(staged_names)
         self._forgetting.add(prompt_id)
-        if self._folders is None:
-            return
-        self._folders.remove_output_folder(prompt_id)
+        self._remove_output_folder(prompt_id)
         for file in made:
-            if file.folder in ("output", "temp"):
+            if self._folders and file.folder in ("output", "temp"):
                 self._folders.remove(file.folder, file.subfolder, file.filename, newer_than)
+
+    def _remove_output_folder(self, prompt_id: str) -> None:
+        if self._folders:
+            self._folders.remove_output_folder(prompt_id)
 
 
 def _open(listener: Listener, execution: Execution, log: JobLog) -> None:

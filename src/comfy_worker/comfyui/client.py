@@ -44,8 +44,9 @@ class PromptUnanswered(Exception):
 class ComfyUIClient:
     """Safe to share between threads. `host` is "127.0.0.1:8188"."""
 
-    def __init__(self, host: str, prompt_timeout_s: float = PROMPT_READ_S) -> None:
+    def __init__(self, host: str, prompt_timeout_s: float = PROMPT_READ_S, timeout_s: float = READ_S) -> None:
         self.host = host
+        self._timeout_s = timeout_s
         self._prompt_timeout_s = prompt_timeout_s
         self._url = f"http://{host}"
         self._session = requests.Session()
@@ -170,7 +171,7 @@ class ComfyUIClient:
     def _request(self, method: str, path: str, **options: Any) -> Iterator[requests.Response]:
         send: Callable[..., requests.Response] = self._session.request
         try:
-            answer = send(method, self._url + path, timeout=(CONNECT_S, READ_S), **options)
+            answer = send(method, self._url + path, timeout=(CONNECT_S, self._timeout_s), **options)
         except (requests.RequestException, UnicodeError) as error:
             raise ComfyUIUnavailable(self.host, [f"{method} {path}: {_cause(error)}"]) from error
         # Not in the try: what goes wrong while the answer is used is not about reaching ComfyUI.

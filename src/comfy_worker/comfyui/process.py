@@ -96,6 +96,13 @@ class ComfyUIServer:
         """Whether this ComfyUI is ours; else somebody else started it."""
         return self._supervisor is not None
 
+    @property
+    def was_up(self) -> bool:
+        """Whether this ComfyUI is ours, runs, and has answered since its launch. It may hang nevertheless."""
+        with self._launching:
+            child, generation = self._child, self.generation
+        return bool(self._supervisor and child and child.running and self._answered == generation)
+
     def wait_ready(self, wait: Callable[[float], object] = time.sleep) -> None:
         """Return once ComfyUI answers. Raises ComfyUIUnavailable when it does not in the time it is given."""
         if self._supervisor:

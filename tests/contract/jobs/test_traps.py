@@ -34,6 +34,9 @@ class Running:
     def _run(self, worker: Worker, raw: Any) -> None:
         self.body = worker.run(raw, self.stop)
 
+    def wait(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
     def result(self) -> dict[str, Any]:
         self._thread.join(40)
         assert not self._thread.is_alive(), "the job hangs"
@@ -63,6 +66,26 @@ def test_trap_01_a_prompt_that_ends_while_the_socket_is_down(comfyui: LocalComfy
     assert len(body["images"]) == 1
 
 
+def test_trap_01_the_bustle_of_other_prompts_does_not_keep_us_from_looking(
+    comfyui: LocalComfyUI, worker: Worker
+) -> None:
+    """Each change of the queue is told to everybody: that is no sign of life of a prompt that ended in a gap."""
+    running = Running(worker, job(slow(0.6)))
+    wait_until(lambda: is_running(comfyui))
+    comfyui.faults.refuse_sockets()
+    comfyui.faults.drop_sockets()
+    wait_until(lambda: not is_running(comfyui))
+    comfyui.faults.allow_sockets()
+    for color in range(150):
+        if running.body:
+            break
+        other = {"1": empty(color), "2": node("PreviewAny", source=["1", 0])}
+        requests.post(f"{comfyui.url}/prompt", json={"prompt": other}, timeout=5).raise_for_status()
+        running.wait(0.1)
+    assert len(running.body.get("images", [])) == 1
+    running.result()
+
+
 def test_a_socket_that_never_comes_back_does_not_fail_the_job(comfyui: LocalComfyUI, make_worker: MakeWorker) -> None:
     worker = make_worker(comfyui.host, comfyui.directory, reconnect_attempts=2, reconnect_delay_s=0.1)
     running = Running(worker, job(slow(1.0)))
@@ -87,6 +110,14 @@ def test_pictures_that_may_have_passed_in_a_gap_fail_the_job(comfyui: LocalComfy
     assert body["error_type"] == "EXECUTION_ERROR"
     assert "SaveImageWebsocket (node 4)" in body["error"]
     assert [item["node_id"] for item in body["images"]] == ["3"]
+
+
+def test_pictures_that_a_dead_connection_swallowed_fail_the_job(comfyui: LocalComfyUI, worker: Worker) -> None:
+    """Nothing drops, and nothing comes either; no history has these pictures."""
+    comfyui.faults.go_deaf()
+    body = worker.run(job({"1": empty(), "2": node("SaveImageWebsocket", images=["1", 0])}))
+    assert body["error_type"] == "EXECUTION_ERROR"
+    assert "SaveImageWebsocket (node 2)" in body["error"]
 
 
 def test_trap_02_a_tcp_reset_is_a_drop(comfyui: LocalComfyUI, worker: Worker) -> None:
@@ -132,6 +163,37 @@ def test_trap_04_a_time_limit_for_the_whole_prompt(comfyui: LocalComfyUI, worker
     assert body["error"].startswith("The workflow took longer than its limit of 0.5 s (at node 2 (TestSleep))")
     assert not is_running(comfyui)
     assert not left_behind(comfyui)
+
+
+@pytest.mark.parametrize("fault", ["refuse_sockets", "go_deaf"])
+def test_trap_04_the_time_limit_holds_without_any_event(comfyui: LocalComfyUI, worker: Worker, fault: str) -> None:
+    getattr(comfyui.faults, fault)()
+    body = worker.run(job(slow(10.0, steps=100), timeout_s=0.5))
+    assert body["error_type"] == "EXECUTION_TIMEOUT"
+    assert not is_running(comfyui)
+
+
+def test_trap_04_who_waits_behind_a_running_job_has_not_stalled(comfyui: LocalComfyUI, make_worker: MakeWorker) -> None:
+    worker = make_worker(comfyui.host, comfyui.directory, stall_timeout_s=0.7)
+    first = Running(worker, job(slow(3.0, steps=30), timeout_s=20))
+    wait_until(lambda: is_running(comfyui))
+    second = worker.run(job(slow(0.2, color=5), timeout_s=2.5))
+    assert len(second.get("images", [])) == 1, second
+    assert len(first.result()["images"]) == 1
+
+
+def test_trap_04_nobody_waits_for_ever_behind_a_prompt_that_hangs(
+    comfyui: LocalComfyUI, make_worker: MakeWorker
+) -> None:
+    worker = make_worker(comfyui.host, comfyui.directory, stall_timeout_s=0.7)
+    hanging = worker.run(job(slow(600.0, steps=1)))
+    assert hanging["error_type"] == "EXECUTION_STALLED"
+    assert is_running(comfyui), "no interrupt ends this node"
+    behind = worker.run(job(slow(0.2, color=5)))
+    assert behind["error"] == (
+        "ComfyUI made no progress for 0.7 s: raise STALL_TIMEOUT_S if the node needs longer without a word"
+    )
+    comfyui.faults.die()
 
 
 def test_trap_04_a_time_limit_without_any_progress(comfyui: LocalComfyUI, make_worker: MakeWorker) -> None:
@@ -374,6 +436,15 @@ def test_an_output_that_breaks_off_once_is_fetched_again(
     worker = make_worker(comfyui.host)  # knows no folders: everything goes through /view
     getattr(comfyui.faults, fault)(times=1)
     assert len(worker.run(job({"1": empty(), "2": save("1")}))["images"]) == 1
+
+
+def test_an_output_that_is_fetched_again_takes_its_room_in_the_response_once(
+    comfyui: LocalComfyUI, make_worker: MakeWorker
+) -> None:
+    comfyui.faults.truncate_view(times=1)
+    files = json.dumps([{"filename": "large.png", "size": 6 * 1024 * 1024}])
+    body = make_worker(comfyui.host).run(job({"1": node("TestFiles", files=files, text="", strings="")}))
+    assert [item["size"] for item in body["images"]] == [6 * 1024 * 1024]
 
 
 def test_an_output_that_cannot_be_fetched_fails_the_job(comfyui: LocalComfyUI, make_worker: MakeWorker) -> None:
