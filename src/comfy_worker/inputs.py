@@ -126,7 +126,9 @@ def _staged_name(name: str, content: bytes) -> str:
     content keeps its name, so that ComfyUI's cache still hits."""
     path = PurePosixPath(name)
     tag = hashlib.sha256(content).hexdigest()[:16]
-    return str(path.with_name(f"{path.stem}.{tag}{path.suffix}"))
+    # No form field can carry a quotation mark as it is: ComfyUI would keep the file as `%22`.
+    plain = f"{path.stem}.{tag}{path.suffix}".replace('"', "_")
+    return str(path.with_name(plain))
 
 
 def _verified_type(name: str, content: bytes) -> str:

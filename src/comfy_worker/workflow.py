@@ -87,6 +87,8 @@ def _file_reference(key: str, value: Any, staged: Mapping[str, str]) -> str | No
     if not isinstance(value, str) or key == PREFIX:
         return None
     name, suffix = (value[: -len(" [input]")], " [input]") if value.endswith(" [input]") else (value, "")
+    # As the names of `images` are read.
+    name = name.strip()
     if name not in staged or ("." not in name and key not in FILE_INPUTS):
         return None
     return staged[name] + suffix

@@ -167,6 +167,7 @@ def test_bytes_are_not_in_the_repr() -> None:
         (".hidden", ".hidden.TAG"),
         ("übung 写真.png", "übung 写真.TAG.png"),
         ("photo [1].png", "photo [1].TAG.png"),
+        ('12" vinyl.png', "12_ vinyl.TAG.png"),
         ("x" * 196 + ".png", "x" * 196 + ".TAG.png"),
     ],
 )

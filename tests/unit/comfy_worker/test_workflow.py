@@ -261,6 +261,7 @@ STAGED = {
     [
         ("image", "photo.png", "photo.tag.png"),
         ("image", "photo.png [input]", "photo.tag.png [input]"),
+        ("image", " photo.png ", "photo.tag.png"),
         ("image", "jobs/a.png", "jobs/a.tag.png"),
         ("video", "clip 1.mp4", "clip 1.tag.mp4"),
         ("custom_key", "photo.png", "photo.tag.png"),
