@@ -7,11 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 
+from comfy_worker import workflow
 from comfy_worker.comfyui.client import ComfyUIClient
 from comfy_worker.comfyui.folders import Folders
 from comfy_worker.errors import ComfyUIUnavailable, InputUploadFailed
 from comfy_worker.inputs import InputFile
+from comfy_worker.job import Job
 
 
 class Staging:
@@ -65,3 +68,10 @@ class Staging:
         if self._folders is not None:
             subfolder, _, filename = staged_name.rpartition("/")
             self._folders.remove("input", subfolder, filename)
+
+
+def placed(file: InputFile | str, job: Job) -> InputFile | str:
+    """A file that no node names as such (a node may read its folder) keeps the name it was given."""
+    if isinstance(file, str) or workflow.referenced(job.workflow, file.name):
+        return file
+    return replace(file, staged_name=file.name)

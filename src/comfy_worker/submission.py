@@ -63,8 +63,9 @@ def is_known(client: ComfyUIClient, prompt_id: str) -> bool:
         return False
 
 
-def withdraw(client: ComfyUIClient, prompt_id: str) -> None:
-    """Take a prompt out of the queue, interrupt it by id if it runs, and wait a little until it is really gone."""
+def withdraw(client: ComfyUIClient, prompt_id: str) -> bool:
+    """Take a prompt out of the queue, interrupt it by id if it runs, and wait a little until it is really gone. Whether
+    it is."""
     deadline = Deadline(LEAVE_S)
     pause = threading.Event()
     try:
@@ -72,11 +73,12 @@ def withdraw(client: ComfyUIClient, prompt_id: str) -> None:
         while not deadline.expired:
             running, pending = client.queue()
             if prompt_id not in running and prompt_id not in pending:
-                return
+                return True
             pause.wait(LEAVE_POLL_S)
     except ComfyUIUnavailable:
-        # A ComfyUI that is gone runs nothing.
-        return
+        # A ComfyUI that is gone runs nothing, and has nothing to tell either.
+        return False
+    return False
 
 
 def _discard_again(client: ComfyUIClient, prompt_id: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from comfy_worker import progress
+from comfy_worker import progress, submission
 from comfy_worker.comfyui import events
 from comfy_worker.comfyui.client import ComfyUIClient
 from comfy_worker.comfyui.listener import Dropped, Listener, Reconnected, Silent
@@ -114,6 +114,16 @@ class Tracker:
             if not execution.settled and self._look_is_due(execution, stall_s):
                 for seen in self._look(execution):
                     on_output(seen)
+
+    def stop(self, execution: Execution) -> list[NodeOutput]:
+        """See to it that the prompt does not go on. -> what it made before, also what no event told."""
+        if execution.ended or not submission.withdraw(self._client, execution.prompt_id):
+            return []
+        try:
+            history = self._client.history(execution.prompt_id)
+        except ComfyUIUnavailable:
+            return []
+        return execution.reconcile(history, queued=False)
 
     def _check(self, execution: Execution, workflow: Mapping[str, Any], limit: Deadline, stall_s: float | None) -> None:
         at = describe_node(workflow, execution.node_id)

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,15 +21,14 @@ from comfy_worker.conclusion import raise_unless_succeeded, undelivered
 from comfy_worker.config import Settings, bucket_for_job
 from comfy_worker.delivery import Delivery, OutputSource
 from comfy_worker.download import download
-from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, WorkerError
+from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, WorkerError, WorkflowInvalid
 from comfy_worker.execution import Execution
 from comfy_worker.forgetting import Forgetting
-from comfy_worker.inputs import InputFile
 from comfy_worker.job import Job, job_id, parse_job
 from comfy_worker.logs import JobLog
 from comfy_worker.outputs import OutputFile
 from comfy_worker.recovery import Recovery
-from comfy_worker.staging import Staging
+from comfy_worker.staging import Staging, placed
 from comfy_worker.storage import Storages
 from comfy_worker.tracking import Tracker, raise_if_cancelled
 
@@ -156,7 +154,7 @@ class Worker:
         staged: dict[str, str] = {}
         try:
             with attempt.log.step("uploaded the input files"):
-                self._staging.upload((_placed(file, job) for file in decoded), staged)
+                self._staging.upload((placed(file, job) for file in decoded), staged)
             self._execute(attempt, job, staged, delivery)
             delivery.finish()
         finally:
@@ -177,12 +175,9 @@ class Worker:
         prompt = workflow.prepare(job.workflow, prompt_id, staged, self._writers)
         execution = Execution(prompt_id, workflow.nodes_of_type(job.workflow, "SaveImageWebsocket"))
         listener = Listener(
-            settings.comfy_host,
-            uuid.uuid4().hex,
-            settings.reconnect_attempts,
-            settings.reconnect_delay_s,
+            settings.comfy_host, uuid.uuid4().hex, settings.reconnect_attempts, settings.reconnect_delay_s,
             attempt.stop.wait,
-        )
+        )  # fmt: skip
         tracker = Tracker(self._client, self._server, listener, attempt.stop, attempt.log, self._followed)
         limits = [limit for limit in (settings.execution_timeout_s, job.timeout_s) if limit]
         self._followed.add(prompt_id)
@@ -202,9 +197,12 @@ class Worker:
             attempt.log.info("%s after %.2f s", execution.state.value, tracker.ran_s)
             self._on_run(attempt.job_id, tracker.ran_s)
             raise_unless_succeeded(execution, job.workflow)
+        except WorkflowInvalid:
+            # Nothing was queued.
+            raise
         except BaseException:
-            if not execution.ended:
-                submission.withdraw(self._client, prompt_id)
+            for output in tracker.stop(execution):
+                delivery.take(output)
             raise
         finally:
             self._followed.discard(prompt_id)
@@ -249,10 +247,3 @@ def _open(listener: Listener, execution: Execution, log: JobLog) -> None:
     except ComfyUIUnavailable as error:
         log.warning("no websocket yet (%s); asking the history meanwhile", "; ".join(error.details))
         execution.connection_lost()
-
-
-def _placed(file: InputFile | str, job: Job) -> InputFile | str:
-    """A file that no node names as such (a node may read its folder) keeps the name it was given."""
-    if isinstance(file, str) or workflow.referenced(job.workflow, file.name):
-        return file
-    return replace(file, staged_name=file.name)

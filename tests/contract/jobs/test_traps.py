@@ -321,6 +321,26 @@ def test_trap_14_nothing_of_a_job_stays_behind(comfyui: LocalComfyUI, worker: Wo
     wait_until(lambda: requests.get(f"{comfyui.url}/history", timeout=5).json() == {})
 
 
+def test_trap_14_what_a_stopped_prompt_made_unheard_is_delivered_and_removed(
+    comfyui: LocalComfyUI, worker: Worker
+) -> None:
+    comfyui.faults.go_deaf()
+    workflow = {
+        **slow(60.0, steps=600),
+        "4": save("1", "early"),
+        "5": node("PreviewImage", images=["1", 0]),
+    }
+    body = worker.run(job(workflow, timeout_s=0.5))
+    assert body["error_type"] == "EXECUTION_TIMEOUT"
+    assert [item["filename"] for item in body["images"]] == ["early_00001_.png"]
+    assert not left_behind(comfyui)
+
+
+def test_a_refused_workflow_is_not_looked_for_in_the_queue(comfyui: LocalComfyUI, worker: Worker) -> None:
+    assert worker.run(job({"1": node("NoSuchNode"), "2": save("1")}))["error_type"] == "WORKFLOW_INVALID"
+    assert "POST /interrupt" not in comfyui.requests
+
+
 @pytest.mark.parametrize("kind", ["success", "error"])
 def test_trap_14_a_history_that_is_written_after_the_end_was_told_is_forgotten_too(
     comfyui: LocalComfyUI, worker: Worker, kind: str
