@@ -136,13 +136,16 @@ class S3Storage:
 
     def _explain(self, key: str, error: Exception) -> str:
         """What the bucket said, without keys: botocore's texts carry the endpoint and the error code only."""
-        text = str(error)
+        from boto3.exceptions import S3UploadFailedError
+
+        # Around botocore's text it puts the file's whole path.
+        text = str(error.__context__ or error) if isinstance(error, S3UploadFailedError) else str(error)
         for secret in (self._bucket.secret_access_key, self._bucket.access_key_id):
             text = text.replace(secret, "***")
         name = key.rpartition("/")[2]
         return (
             f"'{name}' could not be stored in bucket '{self._bucket.name}' at {self._bucket.endpoint_url}: {text[:300]}"
-            ". Check the BUCKET_* settings and the key's permission to write"
+            ". Check the BUCKET_* settings (or s3Config) and the key's permission to write"
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import IO, Any, cast
 
 import boto3
@@ -188,14 +189,20 @@ def test_a_source_that_breaks_off_leaves_an_older_file_as_it_was(bucket: Bucket)
     assert fetch(stored).content == b"good"
 
 
-def test_a_bucket_that_does_not_exist(bucket: Bucket) -> None:
-    missing = replace(bucket, name="no-such-bucket")
-    with pytest.raises(StorageFailed) as caught:
-        S3Storage(missing).store("job/x.png", "image/png", stream(b"x"), 1)
+@pytest.mark.parametrize("size", [1, 7 * 1024 * 1024])
+@pytest.mark.parametrize("kind", ["stream", "file"])
+def test_a_bucket_that_does_not_exist(bucket: Bucket, tmp_path: Path, kind: str, size: int) -> None:
+    missing, name = replace(bucket, name="no-such-bucket"), "x" * 120 + ".png"
+    path = tmp_path / name
+    path.write_bytes(bytes(size))
+    with path.open("rb") as opened, pytest.raises(StorageFailed) as caught:
+        source = opened if kind == "file" else stream(bytes(size))
+        S3Storage(missing).store(f"job/{name}", "image/png", source, size)
     text = str(caught.value)
-    assert text.startswith(f"'x.png' could not be stored in bucket 'no-such-bucket' at {bucket.endpoint_url}: ")
+    assert text.startswith(f"'{name}' could not be stored in bucket 'no-such-bucket' at {bucket.endpoint_url}: ")
     assert "NoSuchBucket" in text
-    assert text.endswith("Check the BUCKET_* settings and the key's permission to write")
+    assert str(tmp_path) not in text
+    assert text.endswith("Check the BUCKET_* settings (or s3Config) and the key's permission to write")
 
 
 # --- a scripted S3 server
