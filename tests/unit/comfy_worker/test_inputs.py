@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -278,6 +281,34 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
 def test_a_large_image_is_no_warning() -> None:
     """Pillow warns from 89 million pixels on, and warnings are errors here."""
     assert decode(entry(b64(bomb(12_000))), no_fetch).media_type == "image/png"
+
+
+PEAK_OF_VERIFYING = """
+import sys
+from comfy_worker import inputs
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+content = sys.stdin.buffer.read()
+inputs._verified_type("small.jpg", open(sys.argv[1], "rb").read())
+before = peak()
+assert inputs._verified_type("large.jpg", content) == "image/jpeg"
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_trap_20_a_large_jpeg_is_verified_without_being_unpacked(tmp_path: Path) -> None:
+    """Eight of them side by side would take gigabytes."""
+    small = tmp_path / "small.jpg"
+    small.write_bytes(JPEG)
+    large = BytesIO()
+    Image.new("L", (13_000, 13_000), 9).save(large, "JPEG")
+    child = subprocess.run(
+        [sys.executable, "-c", PEAK_OF_VERIFYING, str(small)], input=large.getvalue(), capture_output=True, check=True
+    )
+    assert int(child.stdout) < 40_000, "kB; unpacked it has 169 MB"
 
 
 def test_a_png_with_one_wrong_bit_is_damaged() -> None:
