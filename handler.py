@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,10 @@ def async_handler(worker: Worker, give_back: Callable[[], None]) -> Any:
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([run], timeout=CLEAN_UP_S)
+            if run.done() and run.result().get("refresh_worker"):
+                give_back()
+                # The SDK ends its loop after an answer, and a cancelled job has none.
+                signal.raise_signal(signal.SIGTERM)
             raise
         finally:
             await reporter.finish()

@@ -130,7 +130,7 @@ class Tracker:
         raise_if_cancelled(self._stop)
         # What it sent before it died is still to be read: the last node, maybe the end.
         if self._quiet and (how := self._server.how_it_died(self._generation)):
-            raise ComfyUIDied(how, at)
+            raise ComfyUIDied(how, at, had_begun=self._started_at is not None)
         if limit.expired:
             raise ExecutionTimedOut(
                 f"The workflow took longer than its limit of {limit.seconds:g} s{at and f' (at {at})'}:"

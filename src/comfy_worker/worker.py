@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from comfy_worker import inputs, response, submission, workflow
+from comfy_worker.attempt import Attempt
 from comfy_worker.bucket import Bucket
 from comfy_worker.comfyui.client import ComfyUIClient
 from comfy_worker.comfyui.folders import Folders
@@ -21,10 +21,10 @@ from comfy_worker.conclusion import raise_unless_succeeded, undelivered
 from comfy_worker.config import Settings, bucket_for_job
 from comfy_worker.delivery import Delivery, OutputSource
 from comfy_worker.download import download
-from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, WorkerError, WorkflowInvalid
+from comfy_worker.errors import ComfyUIDied, ComfyUIUnavailable, InvalidInput, WorkerError, WorkflowInvalid
 from comfy_worker.execution import Execution
 from comfy_worker.forgetting import Forgetting
-from comfy_worker.job import Job, job_id, parse_job
+from comfy_worker.job import Job, parse_job
 from comfy_worker.logs import JobLog
 from comfy_worker.outputs import OutputFile
 from comfy_worker.recovery import Recovery
@@ -38,32 +38,8 @@ TRANSFERS = 16
 INPUTS = 8
 #: File systems keep times no finer than this.
 CLOCK_GRAIN_S = 2.0
-
-
-class Attempt:
-    """What is known of one job while it is under way; also what survives its failure."""
-
-    def __init__(self, raw: Any, stop: threading.Event, on_progress: Callable[[dict[str, Any]], None]) -> None:
-        self.raw = raw
-        self.stop = stop
-        self.on_progress = on_progress
-        self.job_id = job_id(raw)
-        self.prompt_id = str(uuid.uuid4())
-        self.log = JobLog(self.job_id, self.prompt_id)
-        self.warnings: list[str] = []
-        self.delivered: dict[str, list[Any]] = {}
-        self._began = time.monotonic()
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """What is waited for in here is no preparation of the job."""
-        paused = time.monotonic()
-        yield
-        self._began += time.monotonic() - paused
-
-    @property
-    def preparing_s(self) -> float:
-        return time.monotonic() - self._began
+#: How often one job waits for a new ComfyUI; each of the deaths has cost another job.
+MOST_DEATHS = 3
 
 
 class Worker:
@@ -140,7 +116,7 @@ class Worker:
     def _work(self, attempt: Attempt) -> None:
         """The way of a job. Raises WorkerError; what was delivered before is in `attempt`."""
         job = parse_job(attempt.raw)
-        attempt.warnings.extend(job.warnings)
+        attempt.warn(job.warnings)
         storage = self._storages.for_bucket(self._own_bucket(job))
         with attempt.log.step("accepted %d nodes and %d input files", len(job.workflow), len(job.images)):
             workflow.check(job.workflow)
@@ -168,6 +144,19 @@ class Worker:
             raise undelivered(failures, limit)
 
     def _execute(self, attempt: Attempt, job: Job, staged: Mapping[str, str], delivery: Delivery) -> None:
+        """A prompt that had not begun when ComfyUI died did not kill it: it is queued again once there is a new one."""
+        for _ in range(MOST_DEATHS):
+            try:
+                return self._run(attempt, job, staged, delivery)
+            except ComfyUIDied as error:
+                if error.had_begun:
+                    raise
+            attempt.log.warning("ComfyUI died before the prompt began; waiting for the next one")
+            self._server.wait_ready(attempt.stop.wait)
+            attempt.begin_again()
+        return self._run(attempt, job, staged, delivery)
+
+    def _run(self, attempt: Attempt, job: Job, staged: Mapping[str, str], delivery: Delivery) -> None:
         """Queue the workflow and follow it to a success. Whatever else happens, it does not go on running."""
         settings, prompt_id = self._settings, attempt.prompt_id
         if self._folders:
@@ -188,7 +177,7 @@ class Worker:
                 refused = submission.submit(
                     self._client, prompt, prompt_id, listener.client_id, self._extra_data(job), self._explain_missing
                 )
-            attempt.warnings.extend(refused)
+            attempt.warn(refused)
             self._on_prepared(attempt.preparing_s)
             tracker.follow(
                 execution, job.workflow, delivery.take, attempt.on_progress,

@@ -79,7 +79,7 @@ def test_trap_17_progress_is_seen_and_never_after_the_result(shared: Deployment)
     assert "images" in shared.endpoint.status(job_id)["output"]
 
 
-def test_the_next_prompt_is_in_comfyuis_queue_before_the_current_one_ends(shared: Deployment) -> None:
+def test_trap_19_the_next_prompt_is_in_comfyuis_queue_before_the_current_one_ends(shared: Deployment) -> None:
     jobs = [shared.endpoint.run(sleeping(2.0, color=20 + number)) for number in range(4)]
     until(lambda: shared.queue()[1] >= 1, what="a second prompt waits inside ComfyUI")
     assert [shared.endpoint.final(job_id)["status"] for job_id in jobs] == ["COMPLETED"] * 4
@@ -96,6 +96,18 @@ def test_a_comfyui_that_dies_is_named_and_the_next_job_works(shared: Deployment)
     )
     assert answer["output"]["error_type"] == "COMFYUI_DIED"
     assert shared.endpoint.runsync(SMALL)["status"] == "COMPLETED"
+
+
+def test_trap_05_a_job_that_only_waited_when_comfyui_died_runs_on_the_next_one(
+    endpoint: RunningEndpoint, deploy: Deploy
+) -> None:
+    worker = deploy(WORKER_CONCURRENCY="2").ready()
+    first, second = endpoint.run(sleeping(60, color=14)), endpoint.run(sleeping(0.1, color=15))
+    until(lambda: worker.queue() == (1, 1), what="one runs and one waits")
+    until(lambda: '"node": "2"' in json.dumps(endpoint.status(first)), what="the node runs")
+    os.kill(worker.comfyui_pid(), signal.SIGKILL)
+    assert endpoint.final(first)["output"]["error_type"] == "COMFYUI_DIED"
+    assert endpoint.final(second, 40)["status"] == "COMPLETED"
 
 
 def test_two_workers_share_a_backlog(endpoint: RunningEndpoint, deploy: Deploy) -> None:
@@ -135,6 +147,14 @@ def test_refresh_worker_ends_the_process_after_its_job(endpoint: RunningEndpoint
     assert endpoint.runsync(SMALL)["status"] == "COMPLETED"
     assert worker.ended() == 0
     assert not worker.comfyui_answers()
+
+
+def test_refresh_worker_ends_the_process_after_a_cancelled_job_too(endpoint: RunningEndpoint, deploy: Deploy) -> None:
+    worker = deploy(REFRESH_WORKER="true").ready()
+    job_id = endpoint.run(sleeping(60, color=16))
+    until(lambda: worker.queue() == (1, 0), what="the prompt runs")
+    endpoint.http("POST", f"/cancel/{job_id}")
+    assert worker.ended() == 0
 
 
 def test_trap_05_a_comfyui_that_cannot_start_gives_the_worker_back(

@@ -26,7 +26,7 @@ LAYERS = (
         "inputs",
         "storage",
     },
-    {"staging", "delivery", "submission", "tracking", "reporter", "forgetting", "recovery"},
+    {"attempt", "staging", "delivery", "submission", "tracking", "reporter", "forgetting", "recovery"},
     {"worker"},
 )
 #: Operator's tools beside the way of a job: `python -m comfy_worker doctor`.
