@@ -65,9 +65,12 @@ def serve(settings: Settings, server: ComfyUIServer) -> None:
     jobs = settings.concurrency or Slots.of(prefetch)
     config: dict[str, Any] = {"concurrency_modifier": lambda _: jobs}
 
-    def give_back() -> None:
+    def give_back(answered: bool) -> None:
         # The answer's own flag only asks the platform to stop the pod; this one also ends the SDK's loop.
         config["refresh_worker"] = prefetch.closed = True
+        if not answered:
+            # It looks at the flag after an answer only, and a cancelled job has none.
+            signal.raise_signal(signal.SIGTERM)
 
     config["handler"] = async_handler(worker, give_back)
     runpod.serverless.start(config)
@@ -89,10 +92,10 @@ def without_processor_survey() -> Iterator[None]:
             del sys.modules["cpuinfo"]
 
 
-def async_handler(worker: Worker, give_back: Callable[[], None]) -> Any:
+def async_handler(worker: Worker, give_back: Callable[[bool], None]) -> Any:
     """The SDK's handler: jobs run in threads, so that its loop goes on polling, prefetching and hearing of cancels.
 
-    `give_back` is called when this worker is to take no more jobs."""
+    `give_back` is called when this worker is to take no more jobs, with whether the job that says so has an answer."""
     import asyncio
     import threading
     from concurrent.futures import ThreadPoolExecutor
@@ -120,14 +123,12 @@ def async_handler(worker: Worker, give_back: Callable[[], None]) -> Any:
             stop.set()
             await asyncio.wait([run], timeout=CLEAN_UP_S)
             if run.done() and run.result().get("refresh_worker"):
-                give_back()
-                # The SDK ends its loop after an answer, and a cancelled job has none.
-                signal.raise_signal(signal.SIGTERM)
+                give_back(False)
             raise
         finally:
             await reporter.finish()
         if body.get("refresh_worker"):
-            give_back()
+            give_back(True)
         return body
 
     return handler

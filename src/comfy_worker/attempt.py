@@ -24,6 +24,8 @@ class Attempt:
         self.prompt_id = str(uuid.uuid4())
         self.log = JobLog(self.job_id, self.prompt_id)
         self.warnings: list[str] = []
+        #: The prompt was running: it may be the cause when ComfyUI dies.
+        self.had_begun = False
         self.delivered: dict[str, list[Any]] = {}
         self._began = time.monotonic()
 

@@ -66,9 +66,7 @@ class ComfyUIUnavailable(WorkerError):
 class ComfyUIDied(ComfyUIUnavailable):
     code = "COMFYUI_DIED"
 
-    def __init__(self, how: str, node: str = "", *, had_begun: bool = True) -> None:
-        """`had_begun`: whether the job's prompt was running, so that it may be the cause."""
-        self.had_begun = had_begun
+    def __init__(self, how: str, node: str = "") -> None:
         at = f" while running {node}" if node else ""
         WorkerError.__init__(
             self, f"ComfyUI stopped during the job{at}: {how}. It is being restarted; send the job again"

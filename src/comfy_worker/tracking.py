@@ -78,6 +78,10 @@ class Tracker:
         self._queue_position: int | None = None
 
     @property
+    def began(self) -> bool:
+        return self._started_at is not None
+
+    @property
     def ran_s(self) -> float:
         """Seconds since the prompt began to run; 0 before."""
         return 0.0 if self._started_at is None else self._clock() - self._started_at
@@ -130,7 +134,7 @@ class Tracker:
         raise_if_cancelled(self._stop)
         # What it sent before it died is still to be read: the last node, maybe the end.
         if self._quiet and (how := self._server.how_it_died(self._generation)):
-            raise ComfyUIDied(how, at, had_begun=self._started_at is not None)
+            raise ComfyUIDied(how, at)
         if limit.expired:
             raise ExecutionTimedOut(
                 f"The workflow took longer than its limit of {limit.seconds:g} s{at and f' (at {at})'}:"

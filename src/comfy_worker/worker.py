@@ -21,7 +21,7 @@ from comfy_worker.conclusion import raise_unless_succeeded, undelivered
 from comfy_worker.config import Settings, bucket_for_job
 from comfy_worker.delivery import Delivery, OutputSource
 from comfy_worker.download import download
-from comfy_worker.errors import ComfyUIDied, ComfyUIUnavailable, InvalidInput, WorkerError, WorkflowInvalid
+from comfy_worker.errors import ComfyUIUnavailable, InvalidInput, WorkerError, WorkflowInvalid
 from comfy_worker.execution import Execution
 from comfy_worker.forgetting import Forgetting
 from comfy_worker.job import Job, parse_job
@@ -40,6 +40,7 @@ INPUTS = 8
 CLOCK_GRAIN_S = 2.0
 #: How often one job waits for a new ComfyUI; each of the deaths has cost another job.
 MOST_DEATHS = 3
+DYING_S = 2.0
 
 
 class Worker:
@@ -146,10 +147,12 @@ class Worker:
     def _execute(self, attempt: Attempt, job: Job, staged: Mapping[str, str], delivery: Delivery) -> None:
         """A prompt that had not begun when ComfyUI died did not kill it: it is queued again once there is a new one."""
         for _ in range(MOST_DEATHS):
+            generation = self._server.generation
             try:
                 return self._run(attempt, job, staged, delivery)
-            except ComfyUIDied as error:
-                if error.had_begun:
+            except ComfyUIUnavailable:
+                # Its connections are gone a moment before the process is.
+                if attempt.had_begun or not self._server.how_it_died(generation, DYING_S):
                     raise
             attempt.log.warning("ComfyUI died before the prompt began; waiting for the next one")
             self._server.wait_ready(attempt.stop.wait)
@@ -187,13 +190,13 @@ class Worker:
             self._on_run(attempt.job_id, tracker.ran_s)
             raise_unless_succeeded(execution, job.workflow)
         except WorkflowInvalid:
-            # Nothing was queued.
-            raise
+            raise  # Nothing was queued.
         except BaseException:
             for output in tracker.stop(execution):
                 delivery.take(output)
             raise
         finally:
+            attempt.had_begun = tracker.began
             self._followed.discard(prompt_id)
             listener.close()
 

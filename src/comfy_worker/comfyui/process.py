@@ -118,13 +118,14 @@ class ComfyUIServer:
                 break
         raise ComfyUIUnavailable(self.host, [self._last_exit] if self._last_exit else [])
 
-    def how_it_died(self, generation: int) -> str | None:
-        """How the ComfyUI of that generation ended; None as long as it runs or when it is not ours."""
+    def how_it_died(self, generation: int, wait_s: float = 0.0) -> str | None:
+        """How the ComfyUI of that generation ended, if it does within `wait_s`; None as long as it runs or when it is
+        not ours."""
         with self._launching:
             current = self._child if generation == self.generation else None
-            if self._supervisor is None or (current and current.running):
-                return None
-            return current.exit_text if current else self._last_exit or "it was restarted"
+        if self._supervisor is None or (current and not current.wait(wait_s)):
+            return None
+        return current.exit_text if current else self._last_exit or "it was restarted"
 
     def restart(self) -> bool:
         """Replace the process (a broken CUDA context does not heal). False when it is not ours to restart."""
