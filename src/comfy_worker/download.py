@@ -20,8 +20,15 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from comfy_worker.timing import Deadline
+
 CHUNK = 1024 * 1024
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: These carry an IPv4 address in their last 32 bits: NAT64, and the "compatible" form of old.
+_CARRIERS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+#: Not all versions of Python know these as private: NAT64 of a network's own, and site-local addresses.
+_LOCAL = (ipaddress.IPv6Network("64:ff9b:1::/48"), ipaddress.IPv6Network("fec0::/10"))
+#: How long a cancelled job's download may go on.
+STOP_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,20 @@ class PrivateAddress(Exception):
     """The URL leads into a private network."""
 
 
-def download(url: str, *, most_bytes: int, allow_private: bool = False, limits: Limits = LIMITS) -> bytes:
-    """The body behind an http(s) URL. Raises NotFetched."""
+def download(
+    url: str,
+    *,
+    most_bytes: int,
+    allow_private: bool = False,
+    limits: Limits = LIMITS,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bytes:
+    """The body behind an http(s) URL. Raises NotFetched, also soon after `stopped` turns true."""
     try:
         host = urlsplit(url).hostname or "?"
     except ValueError:
         raise NotFetched("is not a valid URL") from None
-    guard = _Guard(limits.whole_s, allow_private)
+    guard = _Guard(limits.whole_s, allow_private, stopped)
     with guard, _session(guard) as session:
         try:
             body = _fetch(session, url, most_bytes, limits)
@@ -117,25 +131,28 @@ class _Guard:
     """Opens the sockets of one download: only to public addresses, and cut when the time is up, because a timeout of
     a socket starts anew with every byte."""
 
-    def __init__(self, seconds: float, allow_private: bool) -> None:
+    def __init__(self, seconds: float, allow_private: bool, stopped: Callable[[], bool]) -> None:
         self._seconds = seconds
+        self._stopped = stopped
         self._allow_private = allow_private
         self._opened: list[socket.socket] = []
         self._expired = False
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
+        self._done = threading.Event()
+        self._watch = threading.Thread(target=self._run, name="download-watch", daemon=True)
 
     def __enter__(self) -> None:
-        self._timer.start()
+        self._watch.start()
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._done.set()
         with self._lock:
             while self._opened:
                 self._opened.pop().close()
 
     def check_time(self) -> None:
+        if self._stopped():
+            raise NotFetched("is not fetched: the job was cancelled")
         if self._expired:
             raise NotFetched(f"could not be fetched within {self._seconds:g} s")
 
@@ -157,6 +174,13 @@ class _Guard:
             raise
         return opened
 
+    def _run(self) -> None:
+        deadline = Deadline(self._seconds)
+        while not self._done.wait(deadline.left(STOP_LOOK_S)):
+            if deadline.expired or self._stopped():
+                self._expire()
+                return
+
     def _expire(self) -> None:
         with self._lock:
             self._expired = True
@@ -168,7 +192,10 @@ class _Guard:
 def _refuse_private(text: str) -> None:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+        if any(address in network for network in _LOCAL):
+            raise PrivateAddress
+        carried = any(address in network for network in _CARRIERS)
+        translated = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if carried else None
         address = address.ipv4_mapped or address.sixtofour or translated or address
     if not address.is_global or address.is_multicast:
         raise PrivateAddress

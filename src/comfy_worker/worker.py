@@ -122,7 +122,8 @@ class Worker:
         with attempt.log.step("accepted %d nodes and %d input files", len(job.workflow), len(job.images)):
             workflow.check(job.workflow)
         # They are being decoded from here on, and uploaded one by one as they are.
-        decoded = inputs.decode_each(job.images, self._fetch, self._decoding.map)
+        fetch = partial(self._fetch, stopped=attempt.stop.is_set)
+        decoded = inputs.decode_each(job.images, fetch, self._decoding.map)
         with attempt.pause():
             self._server.wait_ready(attempt.stop.wait)
         limit = response.limit_for(job.id)

@@ -61,7 +61,7 @@ def test_our_own_machine_is_refused_and_not_even_touched(start_server: StartServ
     [
         "[::1]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
         "255.255.255.255", "[fe80::1]", "[fd00:ec2::254]", "[ff02::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a9fe:a9fe]",
-        "[2002:a9fe:a9fe::1]",
+        "[2002:a9fe:a9fe::1]", "[64:ff9b:1::1]", "[::127.0.0.1]", "[fec0::1]",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -240,6 +240,22 @@ def test_a_slow_sender_is_cut_at_the_limit(start_server: StartServer, released: 
     limits = Limits(read_s=20.0, connect_s=20.0, whole_s=0.5, redirects=1000)
     text = refusal(f"{scheme}://{start_server(serve).host}/?{TOKEN}", limits)
     assert text == "could not be fetched within 0.5 s"
+
+
+def test_the_download_of_a_cancelled_job_does_not_go_on(start_server: StartServer, released: threading.Event) -> None:
+    """It would hold its thread, which the next job needs, for minutes."""
+    cancelled = threading.Event()
+
+    def serve(connection: Connection, _: int) -> None:
+        connection.request()
+        connection.respond(200, Content_Length=MOST)
+        cancelled.set()
+        while not released.wait(0.05):
+            connection.send(b"\x00")
+
+    with pytest.raises(NotFetched, match="the job was cancelled"):
+        url = start_server(serve).url
+        download(url, most_bytes=MOST, allow_private=True, limits=PATIENT, stopped=cancelled.is_set)
 
 
 # --- redirects
