@@ -303,6 +303,23 @@ def test_pictures_lost_in_a_gap_are_known(hinted: bool) -> None:
     assert execution.lost_pictures == ["8"]
 
 
+def test_pictures_of_a_run_whose_end_nobody_told_are_lost() -> None:
+    """The connection was dead without a drop."""
+    execution = Execution(P, ["8"])
+    execution.reconcile(SUCCESS, queued=False)
+    assert execution.settled
+    assert execution.lost_pictures == ["8"]
+
+
+def test_a_look_after_an_end_that_was_told_loses_no_pictures() -> None:
+    execution = Execution(P, ["8"])
+    execution.receive(events.Executing(P, "8"))
+    execution.receive(picture())
+    execution.receive(events.Succeeded(P))
+    execution.reconcile(SUCCESS, queued=False)
+    assert execution.lost_pictures == []
+
+
 def test_pictures_of_a_node_that_begins_after_the_gap_are_whole() -> None:
     execution = Execution(P, ["8"])
     execution.connection_lost()
