@@ -20,7 +20,7 @@ def test_trap_14_a_prompt_that_goes_on_after_its_interrupt_leaves_nothing_either
     cleaned_again: list[str] = []
     forgetting = Forgetting(client, cleaned_again.append, written_s=0.1)
     workflow = {
-        "1": {"class_type": "TestSleep", "inputs": {"seconds": 1.5, "steps": 1}},
+        "1": {"class_type": "TestSleep", "inputs": {"seconds": 4, "steps": 1}},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
     client.queue_prompt(workflow, prompt_id, "", {})

@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
 @pytest.fixture
 def client(server: ComfyUIServer) -> Iterator[ComfyUIClient]:
     server.wait_ready()
-    client = ComfyUIClient(server.host, timeout_s=0.5)
+    client = ComfyUIClient(server.host)
     yield client
     client.close()
 
@@ -79,7 +79,9 @@ def test_trap_05_one_that_answers_no_more_is_replaced(
 ) -> None:
     before = server.generation
     os.kill(process_of(server), signal.SIGSTOP)
-    assert Recovery(client, server, set()).from_failure(error) is True
+    impatient = ComfyUIClient(server.host, timeout_s=0.5)
+    assert Recovery(impatient, server, set()).from_failure(error) is True
+    impatient.close()
     server.wait_ready()
     assert server.generation == before + 1
     assert client.queue() == ([], [])

@@ -174,10 +174,10 @@ def test_trap_04_the_time_limit_holds_without_any_event(comfyui: LocalComfyUI, w
 
 
 def test_trap_04_who_waits_behind_a_running_job_has_not_stalled(comfyui: LocalComfyUI, make_worker: MakeWorker) -> None:
-    worker = make_worker(comfyui.host, comfyui.directory, stall_timeout_s=0.7)
-    first = Running(worker, job(slow(3.0, steps=30), timeout_s=20))
+    worker = make_worker(comfyui.host, comfyui.directory, stall_timeout_s=2.0)
+    first = Running(worker, job(slow(5.0, steps=50)))
     wait_until(lambda: is_running(comfyui))
-    second = worker.run(job(slow(0.2, color=5), timeout_s=2.5))
+    second = worker.run(job(slow(0.2, color=5)))
     assert len(second.get("images", [])) == 1, second
     assert len(first.result()["images"]) == 1
 
