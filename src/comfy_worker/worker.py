@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from comfy_worker.job import Job, parse_job
 from comfy_worker.logs import JobLog
 from comfy_worker.outputs import OutputFile
 from comfy_worker.recovery import Recovery
-from comfy_worker.staging import Staging, placed
+from comfy_worker.staging import Places, Staging, placed
 from comfy_worker.storage import Storages
 from comfy_worker.tracking import Tracker, raise_if_cancelled
 
@@ -124,8 +124,10 @@ class Worker:
         # They are being decoded from here on, and uploaded one by one as they are.
         fetch = partial(self._fetch, stopped=attempt.stop.is_set)
         decoded = inputs.decode_each(job.images, fetch, self._decoding.map)
+        places = Places.of(job)
         with attempt.pause():
             self._server.wait_ready(attempt.stop.wait)
+            self._staging.claim(places, attempt.stop)
         limit = response.limit_for(job.id)
         delivery = Delivery(attempt.prompt_id, job, self._source, storage, limit, self._transfers)
         started = time.time() - CLOCK_GRAIN_S
@@ -141,7 +143,8 @@ class Worker:
                     attempt.delivered, failures = delivery.collect()
             finally:
                 self._learn_writers(job, delivery.files, attempt.prompt_id)
-                self._clean_up(attempt.prompt_id, staged.values(), delivery.files, started)
+                self._staging.release(staged.values(), places)
+                self._clean_up(attempt.prompt_id, delivery.files, started)
         if failures:
             raise undelivered(failures, limit)
 
@@ -217,11 +220,8 @@ class Worker:
             if node and not (file.subfolder + "/").startswith(prompt_id + "/"):
                 self._writers.add(node["class_type"])
 
-    def _clean_up(
-        self, prompt_id: str, staged_names: Iterable[str], made: Sequence[OutputFile], newer_than: float
-    ) -> None:
-        """Nothing of the job stays behind: no input, no output, no history for the next client's workflow to read."""
-        self._staging.release(staged_names)
+    def _clean_up(self, prompt_id: str, made: Sequence[OutputFile], newer_than: float) -> None:
+        """Nothing of the job stays behind: no output and no history for the next client's workflow to read."""
         self._forgetting.add(prompt_id)
         self._remove_output_folder(prompt_id)
         for file in made:

@@ -307,6 +307,25 @@ def test_jobs_whose_inputs_share_a_name_do_not_meet(comfyui: LocalComfyUI, worke
     assert not left_behind(comfyui)
 
 
+def test_trap_12_jobs_whose_files_keep_their_names_do_not_meet(comfyui: LocalComfyUI, worker: Worker) -> None:
+    """No node names these files, so a node may read their folder: it must find this job's files there and no others."""
+    first = Running(worker, job(slow(1.5, steps=15), [{"name": "faces/1.png", "image": picture((1, 0, 0))}], id="a"))
+    wait_until(lambda: is_running(comfyui))
+    second = Running(worker, job(slow(0.2, color=5), [{"name": "faces/2.png", "image": picture((2, 0, 0))}], id="b"))
+    third = Running(worker, job(slow(0.2, color=6), [{"name": "other/2.png", "image": picture((3, 0, 0))}], id="c"))
+    cancelled = Running(worker, job(slow(0.2), [{"name": "faces/2.png", "image": picture()}], id="d"))
+    wait_until(lambda: len(comfyui.prompts) == 2)
+    cancelled.stop.set()
+    assert cancelled.result()["error_type"] == "CANCELLED"
+    assert is_running(comfyui)
+    assert sorted(path.parent.name + "/" + path.name for path in (comfyui.directory / "input").rglob("*.png")) == [
+        "faces/1.png",
+        "other/2.png",
+    ]
+    assert [len(running.result()["images"]) for running in (first, second, third)] == [1, 1, 1]
+    assert not left_behind(comfyui)
+
+
 def test_trap_14_nothing_of_a_job_stays_behind(comfyui: LocalComfyUI, worker: Worker) -> None:
     workflow = {
         "1": node("LoadImage", image="folder/in.png"),
