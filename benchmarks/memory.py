@@ -88,7 +88,7 @@ def as_base64(host: str, folder: Path, size: int, *, posted: bool) -> dict[str, 
         from runpod.serverless.modules.rp_job import handle_job
 
         async def both() -> dict[str, float]:
-            config = {"handler": async_handler(worker, lambda: None)}
+            config = {"handler": async_handler(worker, lambda answered: None)}
             async with AsyncClientSession() as session:
                 await handle_job(session, config, job(1000))
                 before, started = resident("VmRSS"), time.perf_counter()
