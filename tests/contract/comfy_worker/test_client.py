@@ -106,15 +106,8 @@ def test_trap_03_a_prompt_is_thrown_out_by_its_id_wherever_it_is(
     comfyui: LocalComfyUI, client: ComfyUIClient, eventually: Eventually
 ) -> None:
     slow = {
-        "0": {"class_type": "EmptyImage", "inputs": {"width": 4096, "height": 4096, "batch_size": 1, "color": 1}},
-        **{
-            str(number): {
-                "class_type": "ImageBlur",
-                "inputs": {"image": [str(number - 1), 0], "blur_radius": 31, "sigma": 9.0 + number / 100},
-            }
-            for number in range(1, 30)
-        },
-        "30": {"class_type": "SaveImage", "inputs": {"images": ["29", 0], "filename_prefix": "slow"}},
+        "1": {"class_type": "TestSleep", "inputs": {"seconds": 600, "steps": 6000}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "slow"}},
     }
     running = queue(client, slow)
     eventually(lambda: client.queue()[0] == [running])
