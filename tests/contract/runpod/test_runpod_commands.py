@@ -51,8 +51,9 @@ class Command:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.send_signal(signal.SIGINT)
+            # As from a terminal, to the whole group: make itself passes no Ctrl-C on.
+            os.killpg(self.process.pid, signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGINT)
         self.exit_code()
 
     def exit_code(self, seconds: float = 40) -> int:
