@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from comfy_worker.model_folders import NOT_MODELS, SUFFIXES, Folders
-from comfy_worker.volume import Survey, VolumeFile, lists_for
+from comfy_worker.volume import ROOTS, Survey, VolumeFile, lists_for
 
 #: What downloads leave behind when they break off.
 UNFINISHED = (".part", ".partial", ".crdownload", ".tmp", ".incomplete", ".aria2", ".download")
@@ -21,6 +21,8 @@ BESIDE_MODELS = (".txt", ".md", ".json", ".yaml", ".yml", ".png", ".jpg", ".jpeg
                  ".gitattributes")  # fmt: skip
 #: A model is never this small; a Git LFS pointer (134 bytes or so) and an error page are.
 SMALLEST_MODEL = 1024
+#: Of models outside `models`, so many are named: a volume may hold other programs and their data.
+MOST_OUTSIDE = 10
 #: The lists behind the inputs of ComfyUI's loaders, by the beginning of the input's name.
 LIST_OF_INPUT = {
     "ckpt_name": "checkpoints", "unet_name": "diffusion_models", "vae_name": "vae", "lora_name": "loras",
@@ -48,20 +50,29 @@ def report(found: Survey, folders: Folders) -> list[str]:
 
 def problems(found: Survey, folders: Folders) -> list[str]:
     """One sentence each: what, where, what to do."""
+    # One that was asked for by name; the default ones may be absent.
+    absent = [root for root in found.looked_at if root not in found.roots and root not in ROOTS]
     empty = [root for root in found.roots if not _has_models(found, str(root))]
+    outside = [file for file in found.files if not file.inside_models]
+    more = len(outside) - MOST_OUTSIDE
     return [
+        *(f"{root} is not there: attach the network volume, or name the folder it is mounted at" for root in absent),
         *(f"{root} is there but has no `models` folder: put models into {root}/models/checkpoints, "
           f"{root}/models/loras and so on" for root in empty),
         *(f"{folder} ({_count(folder, found)}) is not read by ComfyUI: did you mean models/{meant}?"
           for folder, meant in _strange_folders(found, folders) if meant),
-        *(text for file in found.files if (text := _wrong_file(file, folders))),
+        *(text for file in found.files if file.inside_models and (text := _wrong_file(file, folders))),
+        *(_outside(file) for file in outside[:MOST_OUTSIDE]),
+        *([f"{more} more models lie outside `models`"] if more > 0 else []),
+        *(f"{path} is a link to a file that is not there" for path in found.broken_links),
         *(f"cannot be read: {text}" for text in found.unreadable),
     ]  # fmt: skip
 
 
 def notes(found: Survey, folders: Folders) -> list[str]:
     """What may be right or wrong."""
-    return [
+    nothing = [] if found.roots else ["no network volume is mounted: ComfyUI has the models of the image alone"]
+    return nothing + [
         f"{folder} ({_count(folder, found)}) is none of ComfyUI's own folders: only custom nodes may read it"
         for folder, meant in _strange_folders(found, folders)
         if not meant
@@ -119,16 +130,14 @@ def _other_suffix(file: VolumeFile, basename: str) -> str | None:
 
 
 def _wrong_file(file: VolumeFile, folders: Folders) -> str | None:
-    if not file.inside_models:
-        return f"{file.path} lies outside `models`, where ComfyUI does not look: move it into {file.base}/models/..."
     if _is_beside(file):
         return None
     name = file.basename.lower()
     if name.endswith(UNFINISHED):
-        return f"{file.path} is an unfinished download"
+        return f"{file.path} is an unfinished download: finish it or delete it"
     folder = next((folder for folder in folders.values() if file.place in folder.places), None)
     if not file.place:
-        return f"{file.path} lies directly in `models`: it belongs into a folder such as models/checkpoints"
+        return f"{file.path} lies directly in `models`: move it into the folder of its kind, such as models/vae"
     if folder is None:
         return None
     if not folder.takes(name):
@@ -136,6 +145,10 @@ def _wrong_file(file: VolumeFile, folders: Folders) -> str | None:
     if file.size < SMALLEST_MODEL and name.endswith(tuple(SUFFIXES)):
         return f"{file.path} has only {file.size} bytes: not a model, but perhaps a Git LFS pointer or an error page"
     return None
+
+
+def _outside(file: VolumeFile) -> str:
+    return f"{file.path} lies outside `models`, where ComfyUI does not look: move it into {file.base}/models/..."
 
 
 def _wrong_suffix(file: VolumeFile, suffixes: frozenset[str]) -> str:

@@ -76,6 +76,7 @@ class Survey:
     places: frozenset[tuple[Path, str]] = frozenset()
     cached: tuple[CachedModel, ...] = ()
     unreadable: tuple[str, ...] = ()
+    broken_links: tuple[Path, ...] = ()
 
 
 def model_bases(roots: Sequence[Path]) -> list[Path]:
@@ -89,10 +90,22 @@ def survey(comfyui_path: Path | None = None, roots: Sequence[Path] = ROOTS) -> S
     bases = model_bases(present)
     image = [comfyui_path] if comfyui_path and (comfyui_path / "models").is_dir() else []
     files = [file for base in [*bases, *image] for file in _files_of(base, unreadable)]
-    files += [file for root in present for file in _files_outside(root, bases, unreadable)]
-    cached = tuple(model for root in present for model in cached_models(root / HUB_CACHE))
-    places = frozenset((base, entry.name) for base in bases for entry in _folders_in(base / "models"))
-    return Survey(tuple(roots), tuple(present), tuple(bases), tuple(files), places, cached, tuple(unreadable))
+    outside = [file for root in present for file in _files_outside(root, bases, unreadable)]
+    if outside:
+        # What a link inside `models` leads to is where ComfyUI looks.
+        reached = {os.path.realpath(file.path) for file in files}
+        files += [file for file in outside if os.path.realpath(file.path) not in reached]
+    broken = [file.path for file in files if file.size == 0 and not file.path.exists()]
+    return Survey(
+        looked_at=tuple(roots),
+        roots=tuple(present),
+        bases=tuple(bases),
+        files=tuple(file for file in files if file.size or file.path not in broken),
+        places=frozenset((base, entry.name) for base in bases for entry in _folders_in(base / "models")),
+        cached=tuple(model for root in present for model in cached_models(root / HUB_CACHE)),
+        unreadable=tuple(unreadable),
+        broken_links=tuple(broken),
+    )
 
 
 def extra_model_paths(bases: Sequence[Path], folders: Folders, links: Path | None, custom_nodes: bool) -> str:
@@ -171,31 +184,41 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def _files_of(base: Path, unreadable: list[str]) -> Iterator[VolumeFile]:
-    for path, size in _walk(base / "models", unreadable, []):
+    for path, size in _walk(base / "models", unreadable):
         place, _, name = path.as_posix().partition("/")
         yield VolumeFile(base, place, name, size) if name else VolumeFile(base, "", place, size)
 
 
 def _files_outside(root: Path, bases: Sequence[Path], unreadable: list[str]) -> Iterator[VolumeFile]:
-    for path, size in _walk(root, unreadable, [base / "models" for base in bases]):
+    for path, size in _walk(root, unreadable, outside=[base / "models" for base in bases]):
         if path.suffix.lower() in SUFFIXES:
             yield VolumeFile(root, "", path.as_posix(), size, inside_models=False)
 
 
-def _walk(folder: Path, unreadable: list[str], passed_by: Sequence[Path]) -> Iterator[tuple[Path, int]]:
-    """The files below a folder with their sizes; what is hidden is left out."""
-    seen = 0
-    for parent, subfolders, names in os.walk(folder, onerror=lambda error: unreadable.append(str(error))):
+def _walk(folder: Path, unreadable: list[str], outside: Sequence[Path] | None = None) -> Iterator[tuple[Path, int]]:
+    """The files below a folder with their sizes; what is hidden is left out.
+
+    Links to folders are followed, as ComfyUI follows them, but not when what lies `outside` of the models is looked at.
+    """
+    count, been = 0, set()
+    walk = os.walk(folder, onerror=lambda error: unreadable.append(str(error)), followlinks=outside is None)
+    for parent, subfolders, names in walk:
         here = Path(parent)
-        subfolders[:] = sorted(
-            name for name in subfolders if name[0] != "." and name not in _PASSED_BY and here / name not in passed_by
-        )
+        if (real := os.path.realpath(here)) in been:
+            subfolders.clear()  # a link back to where we were
+            continue
+        been.add(real)
+        subfolders[:] = sorted(name for name in subfolders if name[0] != "." and not _passed_by(here / name, outside))
         for name in sorted(name for name in names if name[0] != "."):
-            seen += 1
-            if seen > MOST_FILES:
+            count += 1
+            if count > MOST_FILES:
                 unreadable.append(f"{folder}: more than {MOST_FILES} files, the rest was not looked at")
                 return
             yield (here / name).relative_to(folder), _size(here / name)
+
+
+def _passed_by(folder: Path, outside: Sequence[Path] | None) -> bool:
+    return outside is not None and (folder.name in _PASSED_BY or folder in outside)
 
 
 def _size(path: Path) -> int:

@@ -9,7 +9,7 @@ import pytest
 from comfy_worker.__main__ import main
 from comfy_worker.doctor import notes, problems, report, volume_hints
 from comfy_worker.model_folders import ANY, SHIPPED, ModelFolder, model_folders, parse
-from comfy_worker.volume import Survey, cached_models, extra_model_paths, survey
+from comfy_worker.volume import ROOTS, Survey, cached_models, extra_model_paths, survey
 
 #: The shapes that occur in ComfyUI's folder_paths.py.
 SOURCE = """
@@ -167,9 +167,53 @@ def test_an_empty_volume_is_told_where_models_go(tmp_path: Path) -> None:
     assert f"put models into {tmp_path}/models/checkpoints" in found
 
 
-def test_no_volume_is_no_problem(tmp_path: Path) -> None:
-    found = look(tmp_path / "none")
-    assert report(found, SHIPPED) == [f"{tmp_path}/none: not mounted", "No problems found."]
+def test_no_volume_is_no_problem_but_is_said() -> None:
+    found = Survey(looked_at=ROOTS, roots=(), bases=(), files=())
+    assert report(found, SHIPPED) == [
+        "/runpod-volume: not mounted",
+        "/workspace: not mounted",
+        "Note: no network volume is mounted: ComfyUI has the models of the image alone",
+        "No problems found.",
+    ]
+
+
+def test_a_volume_that_was_asked_for_has_to_be_there(tmp_path: Path) -> None:
+    assert main(["doctor", "--volume", str(tmp_path / "none")]) == 1
+    (found,) = problems(look(tmp_path / "none"), SHIPPED)
+    assert found.startswith(f"{tmp_path}/none is not there")
+
+
+def test_a_link_to_nothing_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "models/vae").mkdir(parents=True)
+    (tmp_path / "models/vae/a.safetensors").symlink_to("/gone/a.safetensors")
+    assert problems(look(tmp_path), SHIPPED) == [
+        f"{tmp_path}/models/vae/a.safetensors is a link to a file that is not there"
+    ]
+
+
+def test_linked_folders_are_read_as_comfyui_reads_them(tmp_path: Path) -> None:
+    put(tmp_path / "shared/sdxl.safetensors")
+    put(tmp_path / "elsewhere/vae.safetensors")
+    (tmp_path / "models/checkpoints").mkdir(parents=True)
+    (tmp_path / "models/checkpoints/all").symlink_to("../../shared")
+    (tmp_path / "models/checkpoints/again").symlink_to("..")
+    (tmp_path / "models/vae").mkdir()
+    (tmp_path / "models/vae/vae.safetensors").symlink_to("../../elsewhere/vae.safetensors")
+    found = look(tmp_path)
+    assert [(file.place, file.name) for file in found.files] == [
+        ("checkpoints", "all/sdxl.safetensors"),
+        ("vae", "vae.safetensors"),
+    ]
+    assert problems(found, SHIPPED) == []
+
+
+def test_of_many_models_outside_some_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for number in range(25):
+        put(tmp_path / f"training/{number}.pt")
+    found = problems(look(tmp_path), SHIPPED)
+    assert len(found) == 11
+    assert found[-1] == "15 more models lie outside `models`"
 
 
 def test_the_models_of_the_image_are_listed_too(tmp_path: Path) -> None:
