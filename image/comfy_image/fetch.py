@@ -5,9 +5,9 @@ A manifest is a JSON file in image/models:
     {"about": "what it is, and its licence",
      "files": [{"folder": "checkpoints", "name": "x.safetensors", "url": "https://...", "sha256": "...", "size": 123}]}
 
-`name` may be left out (the last part of the URL), and so may `size` and `sha256`; a file without a checksum is reported
-as unchecked, with the sum it had. A Hugging Face token comes from the build secret hf_token or from HF_TOKEN. It goes
-to huggingface.co alone, never to the servers that one redirects to.
+`name` may be left out (the last part of the URL), and so may `size` and `sha256`; a file without a checksum is
+compared by its size, and reported as unchecked with the sum it had. A Hugging Face token comes from the build secret
+hf_token or from HF_TOKEN. It goes to huggingface.co alone, never to the servers that one redirects to.
 """
 
 from __future__ import annotations
@@ -99,19 +99,28 @@ def _entry_problems(entry: dict[str, Any]) -> Iterator[str]:
 def fetch(file: ModelFile, models: Path, partial: Path, token: str | None) -> None:
     """Bring one file into `models`. Raises FetchFailed."""
     target = models / file.folder / file.name
-    if target.is_file() and (file.sha256 is None or _sha256(target) == file.sha256):
+    if target.is_file() and not _difference(file, target):
         _say(f"{file.folder}/{file.name}: already there")
         return
     part = partial / f"{hashlib.sha256(file.url.encode()).hexdigest()[:16]}-{file.name}"
     part.parent.mkdir(parents=True, exist_ok=True)
     _download(file, part, token)
-    digest = _sha256(part)
-    if file.sha256 and digest != file.sha256:
+    if difference := _difference(file, part):
         part.unlink()
-        raise FetchFailed(f"{file.name}: sha256 is {digest}, not {file.sha256}; the download was thrown away")
+        raise FetchFailed(f"{file.name}: {difference}; the download was thrown away")
+    verdict = "checked" if file.sha256 else f"unchecked (sha256 {_sha256(part)})"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(part, target)
-    _say(f"{file.folder}/{file.name}: " + ("checked" if file.sha256 else f"unchecked (sha256 {digest})"))
+    _say(f"{file.folder}/{file.name}: {verdict}")
+
+
+def _difference(file: ModelFile, path: Path) -> str | None:
+    """What says that `path` is not the file. The checksum decides; the size does where there is none."""
+    if file.sha256:
+        digest = _sha256(path)
+        return f"sha256 is {digest}, not {file.sha256}" if digest != file.sha256 else None
+    size = path.stat().st_size
+    return f"size is {size}, not {file.size} bytes" if file.size not in (None, size) else None
 
 
 def _download(file: ModelFile, part: Path, token: str | None) -> None:

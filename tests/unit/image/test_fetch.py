@@ -125,6 +125,14 @@ def test_a_wrong_checksum_fails_and_leaves_nothing(server: ModelServer, tmp_path
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_without_a_checksum_the_size_has_to_fit(server: ModelServer, tmp_path: Path) -> None:
+    page = ModelFile("loras", "x.safetensors", server.url(), size=len(CONTENT) + 1)
+    for _ in range(2):
+        with pytest.raises(FetchFailed, match=f"size is {len(CONTENT)}, not {len(CONTENT) + 1} bytes"):
+            fetch.fetch(page, tmp_path / "models", tmp_path / "partial", None)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_file_that_is_there_is_not_fetched_again(server: ModelServer, tmp_path: Path) -> None:
     bring(server, tmp_path)
     bring(server, tmp_path)
