@@ -10,7 +10,7 @@ comfyui:  ## install a real ComfyUI into ./comfyui, for CPU or the GPU found (CO
 image:  ## build the worker-cpu image with Docker
 	docker build --target worker-cpu --tag comfyui-worker-cpu .
 
-check-image:  ## lint, build and try the image without Docker (Debian or Ubuntu, as root)
+check-image:  ## lint, build and try the image without Docker (Debian, as root)
 	@.ci/image
 
 # The image's pins, made anew from requirements.txt and from the ComfyUI in COMFYUI_FOLDER. Needs uv.
