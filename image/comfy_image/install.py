@@ -98,7 +98,7 @@ class Installation:
             if source.is_dir() and not source.name.startswith((".", "__")):
                 shutil.copytree(source, target, dirs_exist_ok=True)
                 self.prepare(source.name)
-            elif source.suffix == ".py":
+            elif source.suffix == ".py" and not target.with_suffix(".py.disabled").is_file():
                 shutil.copy2(source, target)
             else:
                 continue

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             installation = Installation(options.comfyui, options.own, Path(scratch))
             expected = restore(installation, read(options.snapshot)) if options.snapshot else []
             expected += [name for text in options.names if (name := _install(installation, parse_name(text)))]
-            expected += installation.place_own_nodes()
+            expected = list(dict.fromkeys(expected + installation.place_own_nodes()))
             check(installation, expected)
     except (NodeFailed, InvalidSnapshot) as error:
         sys.stderr.write(f"comfy-node-install: {error}\n")

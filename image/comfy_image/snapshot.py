@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,12 @@ def read(path: Path) -> Snapshot:
     wrong = list(problems(document))
     if wrong:
         raise InvalidSnapshot("\n".join(f"{path.name}: {text}" for text in wrong))
-    return parse(document)
+    found = parse(document)
+    # The second would take the place of the first, and nobody would miss it.
+    folders = Counter(node.folder for node in found.nodes)
+    if twice := [folder for folder, count in folders.items() if count > 1]:
+        raise InvalidSnapshot(f"{path.name}: two nodes would be {', '.join(twice)} in custom_nodes: delete one")
+    return found
 
 
 def parse(document: dict[str, Any]) -> Snapshot:

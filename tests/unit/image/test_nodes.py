@@ -210,12 +210,22 @@ def test_what_the_registry_does_not_have_fails(
     assert reason in error
 
 
-def test_a_file_node_comes_from_the_folder_of_own_nodes(stage: Stage) -> None:
+def test_a_file_node_comes_from_the_folder_of_own_nodes(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     own = stage.folder / "own"
     own.mkdir()
     (own / "one.py").write_text("NODE_CLASS_MAPPINGS = {}")
     assert stage.restore("--own", str(own), file_custom_nodes=[{"filename": "one.py"}]) == 0
     assert stage.installed == {"one.py"}
+    assert "all 1 custom nodes are there" in capsys.readouterr().out
+
+
+def test_a_disabled_file_node_stays_disabled(stage: Stage) -> None:
+    own = stage.folder / "own"
+    own.mkdir()
+    (own / "one.py").write_text("NODE_CLASS_MAPPINGS = {}")
+    files = [{"filename": "one.py.disabled", "disabled": True}]
+    assert stage.restore("--own", str(own), file_custom_nodes=files) == 0
+    assert stage.installed == {"one.py.disabled"}
 
 
 def test_a_file_node_without_its_file_fails(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

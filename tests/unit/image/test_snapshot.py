@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comfy_image import snapshot
-from comfy_image.snapshot import FileNode, GitNode, RegistryNode, parse, problems, read
+from comfy_image.snapshot import FileNode, GitNode, InvalidSnapshot, RegistryNode, parse, problems, read
 
 ROOT = Path(__file__).parents[3]
 COMMIT = "a" * 40
@@ -64,6 +64,13 @@ def test_a_snapshot_of_the_manager_is_understood() -> None:
 def test_a_wrong_snapshot_is_refused_with_the_reason(document: Any, problem: str) -> None:
     found = list(problems(document))
     assert any(problem in text for text in found) if problem else found == []
+
+
+def test_two_nodes_for_one_folder_are_refused(tmp_path: Path) -> None:
+    git = {f"https://example.com/{owner}/Nodes": {"hash": COMMIT} for owner in "ab"}
+    (tmp_path / "snapshot.json").write_text(json.dumps({"git_custom_nodes": git}))
+    with pytest.raises(InvalidSnapshot, match="two nodes would be Nodes in custom_nodes"):
+        read(tmp_path / "snapshot.json")
 
 
 def test_the_command_checks_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
