@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-#
 #   docker build --target worker-cpu .                                     the worker with the embedded ComfyUI
 #   docker build .                                                         the worker with ComfyUI for NVIDIA GPUs
 #   docker build --target worker-models --build-arg MODELS=flux1-schnell . that with models in it
