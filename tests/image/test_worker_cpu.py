@@ -136,11 +136,15 @@ def test_a_dead_comfyui_is_started_again(stage: Stage, test_input: Any) -> None:
 
 
 def test_the_image_starts_as_runpods_hub_starts_it(stage: Stage) -> None:
-    """Its harness runs CMD with `sh -c`, knows no heartbeat, and gives a job-take URL without "?"."""
+    """Its harness runs CMD with `sh -c`, knows no heartbeat, and gives a job-take URL without "?" and without a name.
+
+    The SDK fills the worker's name into the result's URL alone. It is the placeholder here, because our endpoint takes
+    a result from the worker that took the job only.
+    """
     endpoint = stage.endpoint(LOCAL_RUNPOD_PING="optional")
     environment = {
-        "RUNPOD_POD_ID": "hub",
-        "RUNPOD_WEBHOOK_GET_JOB": f"{endpoint.url}/v2/local/job-take/hub",
+        "RUNPOD_POD_ID": "$RUNPOD_POD_ID",
+        "RUNPOD_WEBHOOK_GET_JOB": f"{endpoint.url}/v2/local/job-take/$RUNPOD_POD_ID",
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{endpoint.url}/v2/local/job-done/$RUNPOD_POD_ID/$ID?gpu=$RUNPOD_GPU_TYPE_ID",
         "RUNPOD_ENDPOINT_BASE_URL": f"{endpoint.url}/v2/local",
         "RUNPOD_LOG_LEVEL": "INFO",
