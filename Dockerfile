@@ -17,7 +17,7 @@ FROM ${PYTHON_IMAGE} AS cpu-base
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 
 FROM cpu-base AS cpu-python
 COPY image/install-worker image/requirements/worker.txt /image/
@@ -56,7 +56,7 @@ FROM ${CUDA_IMAGE} AS cuda-base
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         ca-certificates gcc git libc6-dev libgl1 libglib2.0-0 python3 python3-dev python3-venv tini \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 
 FROM cuda-base AS cuda-python
 COPY image/install-worker image/requirements/worker.txt /image/
