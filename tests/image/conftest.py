@@ -25,10 +25,15 @@ def image() -> Image:
     return Image.load(Path(os.environ["IMAGE_TREE"]), inspected)
 
 
+@pytest.fixture(scope="session")
+def compose(image: Image) -> Any:
+    """The compose file as `docker compose config` resolves it."""
+    return json.loads(Path(os.environ["COMPOSE_CONFIG"]).read_text(encoding="utf-8"))
+
+
 @pytest.fixture
-def stage(image: Image, tmp_path: Path) -> Iterator[Stage]:
+def stage(image: Image, compose: Any, tmp_path: Path) -> Iterator[Stage]:
     (tmp_path / "volume").mkdir()
-    compose = json.loads(Path(os.environ["COMPOSE_CONFIG"]).read_text(encoding="utf-8"))
     stage = Stage(image, compose, tmp_path)
     yield stage
     stage.stop()

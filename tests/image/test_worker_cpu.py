@@ -171,6 +171,14 @@ def test_the_health_check_follows_comfyui(stage: Stage) -> None:
     assert inside(stage.image, "env", host, *check).returncode == 1
 
 
+def test_compose_builds_each_image_in_one_service(compose: Any) -> None:
+    """Two builds of one tag, side by side, fail with "already exists" where Docker keeps images in containerd."""
+    services = compose["services"].values()
+    built = [service["image"] for service in services if "build" in service]
+    assert len(built) == len(set(built))
+    assert {service["image"] for service in services if service.get("pull_policy") == "never"} <= set(built)
+
+
 def test_the_workers_own_python_has_no_torch(image: Image) -> None:
     found = inside(image, "/opt/worker/bin/python", "-c", "import torch")
     assert "No module named 'torch'" in found.stderr
