@@ -25,7 +25,7 @@ from comfy_worker.worker import Worker
 
 AIM = 1.15
 #: The worker has its prompts forgotten in the background.
-SETTLED_S = 0.06
+SETTLED_S = 0.15
 BARE, AS_BASE64, WORKER, BY_HTTP = "bare", "bare with base64", "worker", "worker, files by HTTP"
 
 

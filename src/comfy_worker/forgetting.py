@@ -59,10 +59,13 @@ class Forgetting:
         """Whether it left the history (or never was there) in that time."""
         deadline, pause = Deadline(seconds), threading.Event()
         try:
-            while prompt_id in self._client.queue()[0]:
+            while True:
+                # First, too: it is not written yet, and the answer of its job goes out meanwhile.
+                pause.wait(look_s)
+                if prompt_id not in self._client.queue()[0]:
+                    break
                 if deadline.expired:
                     return False
-                pause.wait(look_s)
             self._client.forget(prompt_id)
         except ComfyUIUnavailable:
             # The history went with the process.

@@ -222,11 +222,11 @@ class Worker:
 
     def _clean_up(self, prompt_id: str, made: Sequence[OutputFile], newer_than: float) -> None:
         """Nothing of the job stays behind: no output and no history for the next client's workflow to read."""
-        self._forgetting.add(prompt_id)
         self._remove_output_folder(prompt_id)
         for file in made:
             if self._folders and file.folder in ("output", "temp"):
                 self._folders.remove(file.folder, file.subfolder, file.filename, newer_than)
+        self._forgetting.add(prompt_id)
 
     def _remove_output_folder(self, prompt_id: str) -> None:
         if self._folders:
