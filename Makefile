@@ -34,7 +34,7 @@ serve: .venv/runtime  ## keep the local endpoint up for curl on port 8000 (WORKE
 	@exec $(BIN)/python -m local_runpod --port $(PORT) serve --worker "$(WORKER)" --workers $(WORKERS)
 
 test: .venv/dev .venv/js  ## run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 check: .venv/dev  ## lint, format check, type check
 	$(BIN)/ruff check .

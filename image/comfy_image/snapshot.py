@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
     try:
         for argument in arguments:
             found = read(Path(argument))
-            sys.stdout.write(f"{argument}: {len(found.nodes)} nodes, {len(found.packages)} packages\n")
+            sys.stdout.write(f"{argument}: nodes: {len(found.nodes)}, packages: {len(found.packages)}\n")
     except InvalidSnapshot as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -77,6 +77,6 @@ def test_the_command_checks_files(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "good.json").write_text(json.dumps({"cnr_custom_nodes": {"x": "1.0.0"}}))
     (tmp_path / "bad.json").write_text("{")
     assert snapshot.main([str(tmp_path / "good.json")]) == 0
-    assert "1 nodes, 0 packages" in capsys.readouterr().out
+    assert "nodes: 1, packages: 0" in capsys.readouterr().out
     assert snapshot.main([str(tmp_path / "bad.json")]) == 1
     assert "cannot be read" in capsys.readouterr().err
