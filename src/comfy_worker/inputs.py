@@ -19,7 +19,6 @@ from pathlib import PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
 
-from comfy_worker.errors import InputUploadFailed
 from comfy_worker.job import ImageEntry
 from comfy_worker.outputs import media_type_of
 
@@ -66,14 +65,6 @@ def decode_each(entries: Sequence[ImageEntry], fetch: Fetch, spread: Spread = ma
             return f"{entry.label}: {error}"
 
     return spread(decoded, entries)
-
-
-def decode_all(entries: Sequence[ImageEntry], fetch: Fetch, spread: Spread = map) -> list[InputFile]:
-    """All of them. Raises InputUploadFailed with one detail line for each that fails."""
-    results = list(decode_each(entries, fetch, spread))
-    if problems := [result for result in results if isinstance(result, str)]:
-        raise InputUploadFailed(problems)
-    return [result for result in results if isinstance(result, InputFile)]
 
 
 def decode(entry: ImageEntry, fetch: Fetch) -> InputFile:

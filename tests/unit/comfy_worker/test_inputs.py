@@ -20,7 +20,7 @@ from PIL import Image
 
 from comfy_worker import inputs
 from comfy_worker.errors import InputUploadFailed
-from comfy_worker.inputs import InputFile, decode, decode_all, decode_base64
+from comfy_worker.inputs import InputFile, decode, decode_base64, decode_each
 from comfy_worker.job import ImageEntry
 
 
@@ -366,10 +366,11 @@ def test_every_input_that_fails_has_a_line() -> None:
         ImageEntry(name=f"{index}.png", source=source, label=f"images[{index}] '{index}.png'")
         for index, source in enumerate(sources)
     ]
-    with pytest.raises(InputUploadFailed) as failed:
-        decode_all(entries, fetch)
-    assert failed.value.message == "Failed to upload one or more input images"
-    assert failed.value.details == [
+    decoded, *problems = decode_each(entries, fetch)
+    assert isinstance(decoded, InputFile)
+    failed = InputUploadFailed([str(problem) for problem in problems])
+    assert failed.message == "Failed to upload one or more input images"
+    assert failed.details == [
         "images[1] '1.png': is not base64: character '!' at position 0; send base64, a data URI or a URL",
         "images[2] '2.png': could not be fetched: host answered 404",
         "images[3] '3.png': is not an image, or its data is damaged",
@@ -378,5 +379,6 @@ def test_every_input_that_fails_has_a_line() -> None:
 
 def test_all_inputs_in_their_order() -> None:
     entries = [entry(b64(PNG), "b.png"), entry(b64(JPEG), "a.jpg"), entry(b64(MP4), "c.mp4")]
-    assert [file.name for file in decode_all(entries, no_fetch)] == ["b.png", "a.jpg", "c.mp4"]
-    assert decode_all([], no_fetch) == []
+    files = [file for file in decode_each(entries, no_fetch) if isinstance(file, InputFile)]
+    assert [file.name for file in files] == ["b.png", "a.jpg", "c.mp4"]
+    assert list(decode_each([], no_fetch)) == []
